@@ -1,0 +1,1 @@
+"""What is measured and read: segmentation and boundary metrics, digital topology, figures."""

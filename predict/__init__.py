@@ -1,0 +1,1 @@
+"""Images in, maps out: boundary models, their training and application, watershed superpixels."""
