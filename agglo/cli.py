@@ -1,0 +1,88 @@
+"""The command line: `agglo COMMAND …`.
+
+Exit status 0 is done, 2 wrong input (one sentence on stderr), 1 anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Protocol
+
+from analysis.input_error import InputError
+
+COMMANDS = {
+    ("demo",): "the whole way on a phantom volume made here; ends with a table and a report",
+    ("boundaries", "train"): "train a boundary model, with its folds",
+    ("boundaries", "predict"): "predict a boundary map and affinities",
+    ("superpixels",): "cut a boundary map into watershed superpixels",
+    ("train",): "train the merge policy by on-policy rollouts on Ray",
+    ("segment",): "apply a merge policy; write segmentation and merge tree",
+    ("evaluate",): "measure a segmentation or a boundary map against labels",
+    ("replay",): "record an episode for the notebook",
+}
+
+
+class Command(Protocol):
+    """A command: a dataclass of its arguments that can be run."""
+
+    def run(self) -> None:
+        """Do it."""
+        ...
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line, run the command, and exit."""
+    words = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("agglo").setLevel(logging.INFO)
+    try:
+        command = _parse(words)
+        if command is not None:
+            command.run()
+    except InputError as error:
+        print(f"agglo: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("agglo: interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parse(words: list[str]) -> Command | None:
+    """Find the command by its leading words and parse the rest; None after the overview."""
+    for name in COMMANDS:
+        if tuple(words[: len(name)]) == name:
+            module = importlib.import_module(f"agglo.commands.{'_'.join(name)}")
+            return _arguments(module.Command, name, words[len(name) :])
+    if not words or words[0] in ("-h", "--help", "help"):
+        _print_overview()
+        return None
+    raise InputError(
+        f"{' '.join(words[:2])!r} is no command; there are "
+        f"{', '.join(' '.join(name) for name in COMMANDS)}."
+    )
+
+
+def _arguments(command_class: type, name: tuple[str, ...], words: list[str]) -> Command:
+    """Parse the arguments of a command; wrong ones end with status 2."""
+    import tyro
+
+    return tyro.cli(
+        command_class,
+        prog=f"agglo {' '.join(name)}",
+        args=words,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def _print_overview() -> None:
+    """Print the commands."""
+    width = max(len(" ".join(name)) for name in COMMANDS)
+    print("usage: agglo COMMAND [arguments]; agglo COMMAND --help tells more\n")
+    for name, does in COMMANDS.items():
+        print(f"  {' '.join(name):<{width}}  {does}")
+
+
+if __name__ == "__main__":
+    main()

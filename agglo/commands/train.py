@@ -1,0 +1,107 @@
+"""`agglo train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agglo.cluster import ray_session
+from agglo.json_file import write_json
+from agglo.training.train import TrainConfig, train_policy
+from agglo.training.volume_set import open_set
+from analysis.input_error import InputError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train the merge policy by on-policy rollouts on Ray.
+
+    Example: agglo train --image em.h5:raw --boundaries boundaries.zarr --superpixels
+    superpixels.zarr --labels em.h5:neurons --out run
+    """
+
+    image: tuple[str, ...]
+    """image volumes"""
+    boundaries: tuple[str, ...]
+    """their boundary maps, out of fold where the same volumes trained the boundary model"""
+    superpixels: tuple[str, ...]
+    """their superpixels"""
+    labels: tuple[str, ...]
+    """their neurons, 0 = not known"""
+    out: Path
+    """run folder: config.json, metrics.jsonl, checkpoints, policy.npz"""
+    config: TrainConfig = field(default_factory=TrainConfig)
+    """what the result depends on"""
+    actors: int = 2
+    """rollout actors; their number does not change the result"""
+    voxel_size_nm: tuple[float, float, float] | None = None
+    """edges of a voxel (z y x) where the files state none"""
+    resume: bool = False
+    """go on from the last checkpoint in OUT"""
+    overwrite: bool = False
+    """replace a run that exists"""
+    json: Path | None = None
+    """write the results here"""
+
+    def run(self) -> None:
+        """Train, printing a line a round."""
+        numbers = {len(self.image), len(self.boundaries), len(self.superpixels), len(self.labels)}
+        if len(numbers) != 1:
+            raise InputError(
+                f"--image, --boundaries, --superpixels and --labels must name equally many "
+                f"volumes; seen {len(self.image)}, {len(self.boundaries)}, "
+                f"{len(self.superpixels)} and {len(self.labels)}."
+            )
+        sets = [
+            open_set(*texts, self.voxel_size_nm)
+            for texts in zip(
+                self.image, self.boundaries, self.superpixels, self.labels, strict=True
+            )
+        ]
+        records: list[dict[str, Any]] = []
+
+        def on_round(record: dict[str, Any]) -> None:
+            records.append(record)
+            print(_line(record), flush=True)
+
+        with ray_session():
+            policy = train_policy(
+                [volumes for volumes, _ in sets],
+                [shape for _, shape in sets],
+                self.config,
+                self.out,
+                n_actors=self.actors,
+                resume=self.resume,
+                overwrite=self.overwrite,
+                on_round=on_round,
+            )
+        print(
+            f"policy in {self.out}: merges from {policy.threshold:.3f} on "
+            f"({policy.provenance['threshold_from']}); "
+            f"mean-boundary baseline up to {policy.mean_boundary_threshold:.3f}"
+        )
+        if self.json:
+            write_json(
+                self.json,
+                {
+                    "threshold": policy.threshold,
+                    "mean_boundary_threshold": policy.mean_boundary_threshold,
+                    "rounds": records,
+                },
+            )
+
+
+def _line(record: dict[str, Any]) -> str:
+    """Say in a line what a round did."""
+    parts = [
+        f"round {record['round']}",
+        f"{record['decisions']} decisions",
+        f"loss {record['loss']:.4f}",
+        f"training VI {record['train_start_vi']:.3f} -> {record['train_vi']:.3f}",
+    ]
+    if "validation_vi" in record:
+        parts.append(
+            f"validation VI {record['validation_start_vi']:.3f} -> {record['validation_vi']:.3f}"
+        )
+    return ", ".join([*parts, f"{record['seconds']:.1f} s"])

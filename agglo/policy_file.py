@@ -1,0 +1,106 @@
+"""A trained merge policy on disk: `policy.npz` in its run folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agglo.whole_file import write_whole
+from analysis.input_error import InputError
+from envs.features import SHAPE_FEATURE_NAMES
+from envs.merge_network import MergeNetwork, checked_network, mean_boundary_network
+
+FILE_NAME = "policy.npz"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A merge policy and what it needs to be applied.
+
+    Attributes:
+        network: scores candidate merges; its logit is priority and stop.
+        threshold: key from which on it merges.
+        mean_boundary_threshold: mean boundary value up to which plain mean-boundary agglomeration
+            merges, the best on the same training shards; the baseline.
+        voxel_size_nm: of the training volumes, None if never stated.
+        provenance: where it comes from, for people.
+    """
+
+    network: MergeNetwork
+    threshold: float
+    mean_boundary_threshold: float
+    voxel_size_nm: tuple[float, float, float] | None
+    provenance: dict[str, Any]
+
+    def baseline(self) -> Policy:
+        """Return mean-boundary agglomeration at the threshold of the training shards."""
+        return Policy(
+            mean_boundary_network(self.mean_boundary_threshold),
+            0.0,
+            self.mean_boundary_threshold,
+            self.voxel_size_nm,
+            {"policy": "mean boundary", **self.provenance},
+        )
+
+
+def save_policy(folder: Path, policy: Policy) -> Path:
+    """Write a policy into its run folder, whole or not at all."""
+    about = {
+        "version": FORMAT_VERSION,
+        "features": list(SHAPE_FEATURE_NAMES[: policy.network.n_features]),
+        "threshold": policy.threshold,
+        "mean_boundary_threshold": policy.mean_boundary_threshold,
+        "voxel_size_nm": policy.voxel_size_nm,
+        "provenance": policy.provenance,
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.array(json.dumps(about)), **policy.network._asdict())
+    path = folder / FILE_NAME
+    write_whole(path, buffer.getvalue())
+    return path
+
+
+def load_policy(text: str, *, argument: str = "--policy") -> Policy:
+    """Read the policy of a run folder, or the file itself.
+
+    Raises:
+        InputError: where there is none, it is damaged, or it sees other features than this version.
+    """
+    path = Path(text)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{argument}: {text} holds no trained policy ({FILE_NAME}); is its training finished?"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            arrays = {name: stored[name] for name in MergeNetwork._fields}
+        if about["version"] != FORMAT_VERSION:
+            raise InputError(
+                f"{argument}: {path} is of version {about['version']}, this agglo reads "
+                f"{FORMAT_VERSION}."
+            )
+        network = checked_network(arrays)
+        if about["features"] != list(SHAPE_FEATURE_NAMES[: network.n_features]):
+            raise InputError(f"{argument}: {path} was trained on other features than are computed.")
+        size = about["voxel_size_nm"]
+        return Policy(
+            network,
+            float(about["threshold"]),
+            float(about["mean_boundary_threshold"]),
+            None if size is None else (float(size[0]), float(size[1]), float(size[2])),
+            about["provenance"],
+        )
+    except InputError:
+        raise
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{argument}: {path} is no whole policy file: {error}.") from error

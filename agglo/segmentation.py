@@ -1,0 +1,124 @@
+"""Apply a merge policy to a volume on disk."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agglo.policy_file import Policy
+from agglo.training.volume_set import agreed_voxel_size
+from agglo.volumes import (
+    Address,
+    VoxelSize,
+    check_output,
+    open_volume,
+    require_same_shape,
+    require_volume,
+    write_volume,
+)
+from agglo.whole_file import write_whole
+from analysis.input_error import InputError
+from envs.merge_tree import MergeTree, relabel
+from envs.region_graph import build_region_graph
+from envs.rollout import play_episode
+
+
+def segment_volume(
+    policy: Policy,
+    image: str,
+    boundaries: str,
+    superpixels: str,
+    out: str,
+    *,
+    threshold: float | None = None,
+    voxel_size_nm: VoxelSize | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Agglomerate superpixels under a policy; write the segmentation and, beside it, the tree.
+
+    The tree is complete: it goes on below the threshold until nothing touches, so that any other
+    threshold can be cut from it.
+
+    Args:
+        policy: the merge policy.
+        image: address of the image.
+        boundaries: address of its boundary map.
+        superpixels: address of its superpixels.
+        out: address of the segmentation, uint64, a segment named by its smallest superpixel.
+        threshold: key from which on to merge; the policy's own if not given.
+        voxel_size_nm: for volumes that state none.
+        overwrite: replace outputs that exist.
+
+    Raises:
+        InputError: where the volumes are not what they should be or do not fit the policy.
+    """
+    tree_path = tree_path_of(out)
+    check_output(out, overwrite=overwrite)
+    if tree_path.exists() and not overwrite:
+        raise InputError(f"--out: the merge tree {tree_path} exists; --overwrite replaces it.")
+    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
+    volumes = {
+        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
+        for name, text in texts.items()
+    }
+    labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
+    map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
+    require_same_shape(volumes)
+    size = agreed_voxel_size(volumes) or policy.voxel_size_nm
+    graph = build_region_graph(
+        labels,
+        require_volume(volumes["--image"], "--image", "image"),
+        map_,
+        voxel_size_nm=size or (1.0, 1.0, 1.0),
+    )
+    tree = MergeTree.of_episode(graph.ids, play_episode(graph, policy.network, threshold=-np.inf))
+    cut = policy.threshold if threshold is None else threshold
+    clusters = tree.cut(cut)
+    write_volume(
+        out,
+        relabel(labels, graph.ids, clusters),
+        voxel_size_nm=size,
+        overwrite=overwrite,
+        attributes={"threshold": cut, "policy": policy.provenance},
+    )
+    save_tree(tree_path, tree)
+    return {
+        "n_superpixels": graph.n_regions,
+        "n_segments": len(np.unique(clusters)),
+        "threshold": cut,
+        "merge_tree": str(tree_path),
+    }
+
+
+def tree_path_of(out: str) -> Path:
+    """Return where the merge tree of a segmentation lies: `SEG.zarr` → `SEG.merge_tree.npz`."""
+    address = Address.parse(out, argument="--out")
+    stem = address.path.with_suffix("")
+    name = stem.name if address.dataset is None else f"{stem.name}.{address.dataset}"
+    return stem.with_name(f"{name.replace('/', '.')}.merge_tree.npz")
+
+
+def save_tree(path: Path, tree: MergeTree) -> None:
+    """Write a merge tree, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=tree.ids, merges=tree.merges, heights=tree.heights)
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"--out: {path} cannot be written ({error.strerror}).") from error
+
+
+def load_tree(path: Path, *, argument: str) -> MergeTree:
+    """Read a merge tree.
+
+    Raises:
+        InputError: where there is none or it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return MergeTree(stored["ids"], stored["merges"], stored["heights"])
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise InputError(f"{argument}: {path} holds no merge tree ({error}).") from error

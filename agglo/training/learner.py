@@ -1,0 +1,137 @@
+"""On-policy classification of the sign of the reward, with aggregation over rounds.
+
+The reward of a merge is the exact fall of the variation of information. Its size spans many orders
+of magnitude, but a greedy policy needs only its sign and an order; so the learner fits the logit of
+"this merge lowers VI" on the decisions that the current policy meets, keeps those of all rounds
+(Ross et al. 2011, dataset aggregation), and refits from scratch every round. The logit is priority
+and stop at once: 0 is where a merge is as likely to hurt as to help. After Jain et al. 2011 (LASH),
+where the decision value has the sign of the reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from envs.merge_network import MergeNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerConfig:
+    """How the network is fitted."""
+
+    hidden_1: int = 48
+    """units of the first hidden layer"""
+    hidden_2: int = 32
+    """units of the second hidden layer"""
+    learning_rate: float = 3e-3
+    """of AdamW, falling to 0 along a cosine"""
+    weight_decay: float = 0.3
+    """of AdamW"""
+    batch: int = 512
+    """decisions in a batch"""
+    epochs: int = 8
+    """passes over all decisions in every round"""
+
+    def __post_init__(self) -> None:
+        if min(self.hidden_1, self.hidden_2, self.batch, self.epochs) < 1:
+            raise ValueError(f"layer sizes, batch and epochs must be positive: {self}")
+        if not (self.learning_rate > 0 and self.weight_decay >= 0):
+            raise ValueError(f"learning_rate must be positive, weight_decay not negative: {self}")
+
+
+def standardisation(
+    features: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return mean (F,) and reciprocal standard deviation (F,) of features (D, F).
+
+    A feature that is constant gets the factor 0: what never varied in training is not looked at.
+    """
+    wide = features.astype(np.float64)
+    sd = wide.std(axis=0)
+    varies = sd > 1e-6
+    scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
+    return wide.mean(axis=0).astype(np.float32), scale.astype(np.float32)
+
+
+def fit_network(
+    features: npt.NDArray[np.float32],
+    is_good: npt.NDArray[np.bool_],
+    mean: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    config: LearnerConfig,
+    seed: int,
+) -> tuple[MergeNetwork, dict[str, float]]:
+    """Fit the logit of "this merge is good" by binary cross-entropy, on one thread.
+
+    Args:
+        features: (D, F) float32 of decisions.
+        is_good: (D,) bool, whether the merge lowers the error.
+        mean: (F,) float32 standardisation.
+        scale: (F,) float32 standardisation.
+        config: how to fit.
+        seed: initial weights and order of batches.
+
+    Returns:
+        The network (one member), and loss and accuracy over all decisions at the end.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums over threads would depend on their number
+    try:
+        generator = torch.Generator().manual_seed(seed)
+        layers = [
+            nn.Linear(features.shape[1], config.hidden_1),
+            nn.Linear(config.hidden_1, config.hidden_2),
+            nn.Linear(config.hidden_2, 1),
+        ]
+        for layer in layers:
+            bound = 1 / np.sqrt(layer.in_features)
+            with torch.no_grad():
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.uniform_(-bound, bound, generator=generator)
+        model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        x = torch.from_numpy((features - mean) * scale)
+        y = torch.from_numpy(is_good.astype(np.float32))
+        n_batches = -(-len(x) // config.batch)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimiser, T_max=config.epochs * n_batches
+        )
+        loss_of = nn.BCEWithLogitsLoss()
+        for _ in range(config.epochs):
+            order = torch.randperm(len(x), generator=generator)
+            for batch in order.split(config.batch):
+                loss = loss_of(model(x[batch]).squeeze(1), y[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+        with torch.no_grad():
+            logits = model(x).squeeze(1)
+            scores = {
+                "loss": float(loss_of(logits, y)),
+                "accuracy": float(((logits > 0) == (y > 0)).float().mean()),
+            }
+    finally:
+        torch.set_num_threads(n_threads)
+
+    def array(parameter: torch.Tensor) -> npt.NDArray[np.float32]:
+        return np.ascontiguousarray(parameter.detach().numpy()[None])
+
+    network = MergeNetwork(
+        mean,
+        scale,
+        array(layers[0].weight.T),
+        array(layers[0].bias),
+        array(layers[1].weight.T),
+        array(layers[1].bias),
+        array(layers[2].weight[0]),
+        layers[2].bias.detach().numpy().copy(),
+    )
+    return network, scores

@@ -1,0 +1,81 @@
+"""Shards: the sub-volumes that episodes are played on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.input_error import InputError
+
+
+class Shard(NamedTuple):
+    """A box of one training volume.
+
+    Attributes:
+        volume: index of the volume.
+        begin_vox: first voxel (z, y, x).
+        end_vox: first voxel beyond.
+    """
+
+    volume: int
+    begin_vox: tuple[int, int, int]
+    end_vox: tuple[int, int, int]
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """Return the shard as slices of its volume."""
+        z, y, x = (
+            slice(begin, end) for begin, end in zip(self.begin_vox, self.end_vox, strict=True)
+        )
+        return z, y, x
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shard's extent in voxels."""
+        z, y, x = (end - begin for begin, end in zip(self.begin_vox, self.end_vox, strict=True))
+        return z, y, x
+
+
+def cut_shards(shapes: list[tuple[int, int, int]], shard_vox: tuple[int, int, int]) -> list[Shard]:
+    """Cut volumes into equal boxes near a wanted size, volume by volume, in z, y, x order.
+
+    Every axis is divided into the whole number of parts whose size comes nearest to the wanted.
+
+    Raises:
+        InputError: where a wanted size is not positive.
+    """
+    if min(shard_vox) < 1:
+        raise InputError(f"--shard-vox must be three positive numbers, not {shard_vox}.")
+    shards = []
+    for volume, shape in enumerate(shapes):
+        cuts = [
+            np.linspace(0, size, max(round(size / wanted), 1) + 1).round().astype(int).tolist()
+            for size, wanted in zip(shape, shard_vox, strict=True)
+        ]
+        for z0, z1 in zip(cuts[0], cuts[0][1:], strict=False):
+            for y0, y1 in zip(cuts[1], cuts[1][1:], strict=False):
+                for x0, x1 in zip(cuts[2], cuts[2][1:], strict=False):
+                    shards.append(Shard(volume, (z0, y0, x0), (z1, y1, x1)))
+    return shards
+
+
+def split_shards(
+    shards: list[Shard], n_validation: int, seed: int
+) -> tuple[list[Shard], list[Shard]]:
+    """Set shards apart for validation, drawn without replacement; both lists keep their order.
+
+    Raises:
+        InputError: where no shard would be left to train on.
+    """
+    if not 0 <= n_validation < len(shards):
+        raise InputError(
+            f"--validation-shards must leave a shard to train on: "
+            f"{n_validation} of {len(shards)} asked for."
+        )
+    drawn = np.random.default_rng([seed, 0x5A1D]).choice(len(shards), n_validation, replace=False)
+    chosen = set(drawn.tolist())
+    return (
+        [shard for i, shard in enumerate(shards) if i not in chosen],
+        [shard for i, shard in enumerate(shards) if i in chosen],
+    )

@@ -1,0 +1,290 @@
+"""The training loop: play on all shards, learn centrally, broadcast, repeat.
+
+Round 0 learns from the contacts of the superpixels as they are (flat). In every further round the
+actors play episodes with the latest network and noise, the learner adds what was decided on the
+way to what it has, and fits again. A round's tasks are functions of (policy version, shard, seed)
+and are reduced in key order, so the number of actors and their deaths change nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from agglo.policy_file import Policy, save_policy
+from agglo.pool import ActorPool
+from agglo.run_folder import RunFolder
+from agglo.training.learner import LearnerConfig, fit_network, standardisation
+from agglo.training.rollout_actor import Decisions, RolloutActor
+from agglo.training.shard import Shard, cut_shards, split_shards
+from agglo.training.threshold import best_threshold
+from agglo.training.volume_set import VolumeSet
+from analysis.input_error import InputError
+from envs.features import N_FEATURES, N_SHAPE_FEATURES
+from envs.generator import VoronoiGenerator
+from envs.merge_network import MergeNetwork, average, mean_boundary_network
+from envs.rollout import Episode, play_episode
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What a training run depends on; two runs with equal configurations are equal bit for bit."""
+
+    rounds: int = 5
+    """on-policy rounds after the flat start"""
+    episodes: int = 2
+    """exploring episodes per shard and round"""
+    shard_vox: tuple[int, int, int] = (128, 128, 128)
+    """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
+    validation_shards: int = 0
+    """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
+    noise: float = 0.5
+    """standard deviation of the noise on the logit while exploring"""
+    record_floor: float = -1.0
+    """decisions are recorded down to this logit, below 0 without being carried out"""
+    n_average: int = 3
+    """the policy is the mean logit of this many last networks"""
+    shape_features: bool = False
+    """let the network look at the shape of regions and contacts too"""
+    seed: int = 0
+    """seed of exploration, initial weights and choice of validation shards"""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """how the network is fitted"""
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.episodes, self.n_average) < 1:
+            raise InputError(f"rounds, episodes and n_average must be positive: {self}.")
+        if self.noise < 0 or self.record_floor > 0:
+            raise InputError(f"noise must not be negative nor record_floor positive: {self}.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed must lie in 0..2^63 − 1, not {self.seed}.")
+
+
+@dataclass
+class Progress:
+    """What has been learned so far; all that a checkpoint holds."""
+
+    n_rounds: int = 0
+    features: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    is_good: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    networks: list[MergeNetwork] = field(default_factory=list)
+
+    def add(self, decisions: list[Decisions]) -> None:
+        """Keep the decisions that change VI; those without truth teach nothing."""
+        for features, gains in decisions:
+            matters = gains[:, 0] != 0
+            self.features.append(features[matters])
+            self.is_good.append(gains[matters, 0] > 0)
+
+
+def train_policy(
+    volumes: list[VolumeSet],
+    shapes: list[tuple[int, int, int]],
+    config: TrainConfig,
+    out: Path,
+    *,
+    n_actors: int,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_round: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> Policy:
+    """Train a merge policy and write its run folder.
+
+    Args:
+        volumes: addresses of the training volumes.
+        shapes: their shapes.
+        config: what the result depends on.
+        out: the run folder.
+        n_actors: rollout actors; does not change the result.
+        resume: go on from the last checkpoint of a run with the same configuration.
+        overwrite: replace a run that exists.
+        on_round: told the record of every round.
+
+    Raises:
+        InputError: where volumes or run folder are not what they should be.
+    """
+    training, validation = split_shards(
+        cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
+    )
+    stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
+    _warm_kernels(config)
+    with (
+        RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
+        ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors) as pool,
+    ):
+        progress = _restored(folder)
+        while progress.n_rounds <= config.rounds:
+            began = time.perf_counter()
+            n = progress.n_rounds
+            progress.add(_collect(pool, training, progress, config))
+            features, is_good = np.concatenate(progress.features), np.concatenate(progress.is_good)
+            if n == 0 and (len(features) == 0 or is_good.all() or not is_good.any()):
+                raise InputError(
+                    f"--superpixels: the {len(training)} training shards offer {len(features)} "
+                    f"contacts with truth, {int(is_good.sum())} of them within one neuron; "
+                    f"there is nothing to tell apart."
+                )
+            mean, scale = (
+                progress.networks[0][:2] if progress.networks else standardisation(features)
+            )
+            network, scores = fit_network(
+                features, is_good, mean, scale, config.learner, _seed(config, n, len(training))
+            )
+            progress.networks = [*progress.networks, network][-config.n_average :]
+            progress.n_rounds = n + 1
+            record = {
+                "round": n,
+                "decisions": len(features),
+                **scores,
+                **_measure(pool, training, average(progress.networks), "train"),
+                **_measure(pool, validation, average(progress.networks), "validation"),
+                "seconds": time.perf_counter() - began,
+            }
+            folder.log(record)
+            _save(folder, progress)
+            on_round(record)
+        return _finish(folder, pool, training, validation, progress, volumes, config)
+
+
+def _collect(
+    pool: ActorPool, shards: list[Shard], progress: Progress, config: TrainConfig
+) -> list[Decisions]:
+    """Play the round's episodes, in key order; round 0 takes the initial contacts."""
+    if progress.n_rounds == 0:
+        n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
+        blank = _blank_network(n_features)
+        tasks = [((i, 0), (shard, blank)) for i, shard in enumerate(shards)]
+        return [decisions for _, decisions in pool.run("initial", tasks)]
+    network = ray.put(progress.networks[-1])
+    tasks = [
+        (
+            (i, episode),
+            (
+                shard,
+                network,
+                config.noise,
+                _seed(config, progress.n_rounds, i, episode),
+                config.record_floor,
+            ),
+        )
+        for i, shard in enumerate(shards)
+        for episode in range(config.episodes)
+    ]
+    return [decisions for _, decisions in pool.run("explore", tasks)]
+
+
+def _play(
+    pool: ActorPool, shards: list[Shard], network: MergeNetwork, threshold: float
+) -> list[Episode]:
+    """Play every shard once without noise."""
+    reference = ray.put(network)
+    tasks = [(i, (shard, reference, threshold)) for i, shard in enumerate(shards)]
+    return [episode for _, episode in pool.run("play", tasks)]
+
+
+def _measure(
+    pool: ActorPool, shards: list[Shard], network: MergeNetwork, name: str
+) -> dict[str, float]:
+    """Return mean VI of the shards before and after an episode, where there are shards."""
+    if not shards:
+        return {}
+    episodes = _play(pool, shards, network, 0.0)
+    return {
+        f"{name}_start_vi": float(np.mean([episode.vi[0] for episode in episodes])),
+        f"{name}_vi": float(np.mean([episode.vi[1] for episode in episodes])),
+    }
+
+
+def _finish(
+    folder: RunFolder,
+    pool: ActorPool,
+    training: list[Shard],
+    validation: list[Shard],
+    progress: Progress,
+    volumes: list[VolumeSet],
+    config: TrainConfig,
+) -> Policy:
+    """Choose the thresholds and write the policy."""
+    network = average(progress.networks)
+    threshold = 0.0
+    if validation:
+        threshold, _ = best_threshold(_play(pool, validation, network, -np.inf))
+    key, _ = best_threshold(_play(pool, training, mean_boundary_network(0.0), -np.inf))
+    policy = Policy(
+        network,
+        threshold,
+        -key,
+        volumes[0].voxel_size_nm,
+        {
+            "volumes": [list(volume) for volume in volumes],
+            "threshold_from": f"{len(validation)} validation shards" if validation else "logit 0",
+            "config": asdict(config),
+        },
+    )
+    save_policy(folder.path, policy)
+    return policy
+
+
+def _seed(config: TrainConfig, *key: int) -> int:
+    """Derive a seed of 63 bits from the run's and the task's key."""
+    sequence = np.random.SeedSequence(config.seed, spawn_key=key)
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _blank_network(n_features: int) -> MergeNetwork:
+    """Return a network of zeros: the form that tells the actors how many features to compute."""
+    zero = np.zeros((1, 1), np.float32)
+    return MergeNetwork(
+        np.zeros(n_features, np.float32),
+        np.ones(n_features, np.float32),
+        np.zeros((1, n_features, 1), np.float32),
+        zero,
+        np.zeros((1, 1, 1), np.float32),
+        zero,
+        zero,
+        np.zeros(1, np.float32),
+    )
+
+
+def _warm_kernels(config: TrainConfig) -> None:
+    """Compile the kernels here, once, so that the actors load them from the cache."""
+    graph, truth = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
+    n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
+    play_episode(graph, _blank_network(n_features), truth=truth, record_floor=-1.0)
+
+
+def _save(folder: RunFolder, progress: Progress) -> None:
+    """Write the checkpoint of a finished round."""
+    arrays: dict[str, npt.NDArray] = {
+        "features": np.concatenate(progress.features),
+        "is_good": np.concatenate(progress.is_good),
+    }
+    for i, network in enumerate(progress.networks):
+        for name, array in network._asdict().items():
+            arrays[f"network_{i}_{name}"] = array
+    folder.save_checkpoint(progress.n_rounds - 1, arrays)
+
+
+def _restored(folder: RunFolder) -> Progress:
+    """Read the last checkpoint, or begin."""
+    checkpoint = folder.latest_checkpoint()
+    if checkpoint is None:
+        return Progress()
+    n, arrays = checkpoint
+    n_networks = sum(name.endswith("_b3") for name in arrays)
+    return Progress(
+        n + 1,
+        [arrays["features"]],
+        [arrays["is_good"]],
+        [
+            MergeNetwork(*(arrays[f"network_{i}_{name}"] for name in MergeNetwork._fields))
+            for i in range(n_networks)
+        ],
+    )

@@ -1,0 +1,160 @@
+"""Writing a volume block by block, also from several processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agglo.volumes.attributes import plain_attributes
+from agglo.volumes.hdf5_writing import write_datasets
+from agglo.volumes.layout import ArrayLayout, require_aligned
+from agglo.volumes.ome_zarr_writing import count_files, create_image, open_for_blocks
+from agglo.volumes.output import MAIN, check_output
+from agglo.volumes.staging import Staging, refusing_failed_writes
+from agglo.volumes.voxel_size import VoxelSize, require_voxel_size
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHandle:
+    """The way to write blocks of an output that is not whole yet; pickles, and works anywhere.
+
+    Attributes:
+        folder: the temporary group.
+        argument: the argument that named the output, for sentences.
+        output: the output's address.
+    """
+
+    folder: Path
+    argument: str
+    output: str
+
+    def write(self, offset: tuple[int, ...], block: npt.NDArray[Any], name: str = MAIN) -> None:
+        """Write a block of whole cells of the grid, each cell by one writer only.
+
+        Args:
+            offset: first voxel of the block in the array, one number an axis.
+            block: (z, y, x) or (c, z, y, x) of the array's own type.
+            name: the nested volume, or the main one.
+
+        Raises:
+            ValueError: where the block is not aligned to the grid of shards (chunks where there
+                are no shards), leaves the array, or is of another type.
+            InputError: where the disk does not take it.
+        """
+        with refusing_failed_writes(self.argument, self.output):
+            array = open_for_blocks(self.folder / name)
+            require_aligned(offset, block.shape, array.shape, array.shards or array.chunks)
+            if block.dtype != array.dtype:
+                raise ValueError(f"block of type {block.dtype} for an array of {array.dtype}")
+            array[tuple(map(slice, offset, np.add(offset, block.shape).tolist()))] = block
+
+
+class BlockWriter:
+    """An output made block by block, which appears under its name on `commit`.
+
+    As a context manager it commits at the end of the block, and leaves nothing if an exception
+    ends it. The blocks go to a temporary OME-Zarr group beside the output; for an HDF5 output its
+    arrays are copied into the file on `commit`.
+
+    Args:
+        text: the address of the output.
+        layout: shape, type and grid of the main volume.
+        argument: the argument that the text comes from.
+        voxel_size_nm: edges of a voxel (z, y, x), None where they are not known.
+        overwrite: whether to replace an output that exists, when the new one is whole.
+        attributes: what else to write beside the main volume: numbers, strings and lists of them.
+        nested: further volumes by name. They are groups in the main one (``V.zarr:NAME``), in an
+            HDF5 file datasets beside it.
+
+    Raises:
+        InputError: where the output exists without `overwrite`, or cannot be written there.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        layout: ArrayLayout,
+        *,
+        argument: str = "--out",
+        voxel_size_nm: Sequence[float] | None,
+        overwrite: bool = False,
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+        nested: Mapping[str, ArrayLayout] = MappingProxyType({}),
+    ) -> None:
+        self._output = check_output(
+            text, argument=argument, overwrite=overwrite, nested=tuple(nested)
+        )
+        self._layouts = {MAIN: layout, **nested}
+        self._voxel_size_nm: VoxelSize | None = require_voxel_size(voxel_size_nm)
+        self._attributes = plain_attributes(attributes)
+        address = self._output.address
+        self._staging = Staging(address.path)
+        self.handle = BlockHandle(self._staging.path.absolute(), argument, str(address))
+        try:
+            with refusing_failed_writes(argument, address):
+                for name, one in self._layouts.items():
+                    create_image(
+                        self._staging.path / name,
+                        name or address.path.stem,
+                        one,
+                        self._voxel_size_nm,
+                        self._attributes if name == MAIN else {},
+                    )
+        except BaseException:
+            self.abort()
+            raise
+
+    def __enter__(self) -> BlockWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def write(self, offset: tuple[int, ...], block: npt.NDArray[Any], name: str = MAIN) -> None:
+        """Write a block from this process; see `BlockHandle.write`."""
+        self.handle.write(offset, block, name)
+
+    def commit(self) -> None:
+        """Give the output its name.
+
+        Raises:
+            RuntimeError: where blocks are missing; nothing is left then.
+            InputError: where the disk does not take it; nothing is left then.
+        """
+        address = self._output.address
+        try:
+            with refusing_failed_writes(self._output.argument, address):
+                self._require_whole()
+                if address.format == "zarr":
+                    self._output.require_free()
+                    self._staging.commit()
+                else:
+                    arrays = {name: self._array(name) for name in self._layouts}
+                    write_datasets(self._output, arrays, self._voxel_size_nm, self._attributes)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Remove what was written so far; nothing after `commit`."""
+        self._staging.discard()
+
+    def _array(self, name: str) -> Any:
+        return open_for_blocks(self._staging.path / name)
+
+    def _require_whole(self) -> None:
+        for name, layout in self._layouts.items():
+            n_written = count_files(self._staging.path / name)
+            if n_written != layout.n_files:
+                raise RuntimeError(
+                    f"{self._output.address} {name} is not whole: {n_written} of "
+                    f"{layout.n_files} chunks or shards were written"
+                )

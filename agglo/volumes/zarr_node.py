@@ -1,0 +1,117 @@
+"""Zarr arrays (versions 2 and 3) and OME-Zarr groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.storage import LocalStore
+
+from agglo.volumes.address import ZARR_NODE_FILES, Address
+from agglo.volumes.ome_metadata import OME_KEYS, Scale, read_scales
+from agglo.volumes.source import listing, refusing_damage
+from agglo.volumes.voxel_size import voxel_size_of_attributes
+from analysis.input_error import InputError
+
+
+class ZarrSource:
+    """One Zarr array, named itself or by the OME-Zarr group whose finest resolution it is.
+
+    Axes of time and channel are dropped where their length is 1. The voxel size is that of the
+    OME-Zarr metadata, else what the array's or the group's own attributes state. Chunks that were
+    never written hold the fill value, as Zarr defines it.
+    """
+
+    def __init__(self, address: Address, argument: str) -> None:
+        path = address.path / (address.dataset or "")
+        if not _is_node(path):
+            raise InputError(
+                f"{argument}: {address.path} has no array or group {address.dataset}; it holds "
+                f"{_contents(address.path)}"
+            )
+        with refusing_damage(argument, address):
+            node = zarr.open(LocalStore(path, read_only=True), mode="r")
+        attributes = dict(node.attrs)
+        if isinstance(node, zarr.Array):
+            self._array = node
+            scale = _scale_in_parent(path, argument)
+        else:
+            scales = read_scales(attributes, argument=argument, address=address)
+            if not scales:
+                raise InputError(
+                    f"{argument}: {address} is a Zarr group without multiscales metadata; name an "
+                    f"array as {address.path}:NAME; it holds {_contents(address.path)}"
+                )
+            scale = scales[0]
+            with refusing_damage(argument, address):
+                array = node.get(scale.path)
+            if not isinstance(array, zarr.Array):
+                raise InputError(
+                    f"{argument}: {address} lacks the array {scale.path} that its multiscales "
+                    f"metadata names"
+                )
+            self._array = array
+            attributes = dict(array.attrs) | attributes
+        self._kept = _kept_axes(self._array.shape, scale)
+        self.shape: tuple[int, ...] = tuple(self._array.shape[axis] for axis in self._kept)
+        self.dtype: np.dtype[Any] = np.dtype(self._array.dtype)
+        self.attributes = {name: attributes[name] for name in attributes if name not in OME_KEYS}
+        self.voxel_size_nm = scale.voxel_size_nm if scale else None
+        if self.voxel_size_nm is None:
+            self.voxel_size_nm = voxel_size_of_attributes(
+                attributes, argument=argument, address=address
+            )
+
+    def read(self, window: tuple[slice, ...]) -> npt.NDArray[Any]:
+        """Read a box; only the chunks that it meets are read."""
+        whole = [slice(None)] * self._array.ndim
+        for axis, part in zip(self._kept, window, strict=True):
+            whole[axis] = part
+        block = np.asarray(self._array[tuple(whole)])
+        return block.reshape([part.stop - part.start for part in window])
+
+    def close(self) -> None:
+        """Do nothing: files are open only while they are read."""
+
+
+def _is_node(path: Path) -> bool:
+    return any((path / name).is_file() for name in ZARR_NODE_FILES)
+
+
+def _kept_axes(shape: tuple[int, ...], scale: Scale | None) -> list[int]:
+    n_leading = scale.n_leading if scale else 0
+    return [axis for axis, size in enumerate(shape) if axis >= n_leading or size != 1]
+
+
+def _scale_in_parent(path: Path, argument: str) -> Scale | None:
+    """Find what the OME-Zarr group around an array says of it."""
+    if not _is_node(path.parent):
+        return None
+    with refusing_damage(argument, path.parent):
+        parent = zarr.open(LocalStore(path.parent, read_only=True), mode="r")
+    if not isinstance(parent, zarr.Group):
+        return None
+    scales = read_scales(dict(parent.attrs), argument=argument, address=path.parent)
+    return next((scale for scale in scales if scale.path == path.name), None)
+
+
+def _contents(path: Path) -> str:
+    return listing(sorted(_arrays(path)))
+
+
+def _arrays(path: Path) -> Iterator[tuple[str, tuple[int, ...], object]]:
+    """List the arrays below a group, those that can be opened."""
+    try:
+        node = zarr.open(LocalStore(path, read_only=True), mode="r")
+        if isinstance(node, zarr.Array):
+            yield "/", node.shape, node.dtype
+            return
+        for name, member in node.members(max_depth=None):
+            if isinstance(member, zarr.Array):
+                yield name, member.shape, member.dtype
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the listing helps a sentence along; the node that is asked for is missing anyway

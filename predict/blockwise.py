@@ -1,0 +1,161 @@
+"""Predict a volume block by block, with the same result wherever it is cut.
+
+All triples are z, y, x. Three things make the cut invisible: every block is read with a rim of
+`halo_vox`, beyond which nothing reaches its core; reads start on multiples of the network's stride,
+counted from the volume's origin, so the pooling grid is the same everywhere; and beyond the
+volume's own border the image is reflected as a function of the voxel's position alone. In float32
+the results agree to 1e-5, in bfloat16 to 0.02 (one rounding step of a logit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from analysis.input_error import InputError
+from predict.box import Box, Triple, whole
+from predict.compute_device import ComputeDevice
+from predict.image_normalisation import ImageNormalisation, Sliceable, require_image
+from predict.unet import CHANNELS, BoundaryUNet
+
+DEFAULT_BLOCK = (64, 128, 128)
+
+
+def plan_blocks(region: Box, block_vox: Triple) -> tuple[Box, ...]:
+    """Cut a region into blocks on a grid that starts at the volume's origin.
+
+    Args:
+        region: what is to be predicted.
+        block_vox: extent of a grid cell.
+
+    Returns:
+        The non-empty intersections of region and grid cells, in raster order.
+    """
+    if min(block_vox) < 1:
+        raise InputError(f"block_vox must be positive, got {block_vox}.")
+    first = [start // size for start, size in zip(region.start, block_vox, strict=True)]
+    last = [-(-stop // size) for stop, size in zip(region.stop, block_vox, strict=True)]
+    blocks = []
+    for z in range(first[0], last[0]):
+        for y in range(first[1], last[1]):
+            for x in range(first[2], last[2]):
+                start = (z * block_vox[0], y * block_vox[1], x * block_vox[2])
+                stop = (start[0] + block_vox[0], start[1] + block_vox[1], start[2] + block_vox[2])
+                block = region.intersect(Box(start, stop))
+                if block.n_voxels > 0:
+                    blocks.append(block)
+    return tuple(blocks)
+
+
+def read_reflected(image: Sliceable, box: Box) -> npt.NDArray:
+    """Read a box that may reach beyond the volume, where the image is mirrored at its border voxel.
+
+    Args:
+        image: (z, y, x), anything that can be sliced.
+        box: voxels to read; negative coordinates lie outside.
+    """
+    indices = [
+        _mirrored(np.arange(start, stop), extent)
+        for start, stop, extent in zip(box.start, box.stop, image.shape, strict=True)
+    ]
+    (z0, y0, x0), (z1, y1, x1) = (
+        [int(index.min()) for index in indices],
+        [int(index.max()) + 1 for index in indices],
+    )
+    inside = np.asarray(image[z0:z1, y0:y1, x0:x1])
+    return inside[np.ix_(indices[0] - z0, indices[1] - y0, indices[2] - x0)]
+
+
+def predict_block(
+    networks: Sequence[BoundaryUNet],
+    image: Sliceable,
+    block: Box,
+    *,
+    normalisation: ImageNormalisation,
+    device: ComputeDevice,
+) -> npt.NDArray[np.float32]:
+    """Predict the voxels of one block, the mean of the networks' probabilities.
+
+    A network that sees every section alone says nothing about the next one: its affinity along z
+    is 0.
+
+    Args:
+        networks: models of one configuration, on `device`, in evaluation mode.
+        image: (z, y, x) grey values, anything that can be sliced.
+        block: voxels to predict.
+        normalisation: of the whole volume.
+        device: where to compute.
+
+    Returns:
+        (4, z, y, x) float32 probabilities in the order of `unet.CHANNELS`.
+    """
+    config = networks[0].config
+    starts, stops, inner = [], [], []
+    for axis in range(3):
+        stride, halo = config.stride[axis], config.halo_vox[axis]
+        start = (block.start[axis] - halo) // stride * stride
+        stop = -(-(block.stop[axis] + halo) // stride) * stride
+        starts.append(start)
+        stops.append(stop)
+        offset = block.start[axis] - (start + halo)
+        inner.append(slice(offset, offset + block.shape[axis]))
+    box = Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
+    patch = normalisation.apply(read_reflected(image, box))
+    source = torch.from_numpy(patch)[None, None].to(device.torch_device)
+    source = source.contiguous(memory_format=torch.channels_last_3d)
+    total = np.zeros((len(CHANNELS), *block.shape), np.float32)
+    for network in networks:
+        with torch.inference_mode(), device.autocast():
+            logits = network(source, inner_only=True)[0][:, inner[0], inner[1], inner[2]]
+        total += torch.sigmoid(logits.float()).cpu().numpy()
+    if config.two_dimensional:
+        total[CHANNELS.index("affinity_z")] = 0
+    return total / np.float32(len(networks))
+
+
+def predict_volume(
+    networks: Sequence[BoundaryUNet],
+    image: Sliceable,
+    *,
+    normalisation: ImageNormalisation,
+    device: ComputeDevice,
+    region: Box | None = None,
+    block_vox: Triple = DEFAULT_BLOCK,
+) -> npt.NDArray[np.float32]:
+    """Predict a region of a volume, or all of it, block after block in this process.
+
+    Args:
+        networks: models of one configuration, on `device`, in evaluation mode.
+        image: (z, y, x) grey values, anything that can be sliced.
+        normalisation: of the whole volume.
+        device: where to compute.
+        region: what to predict; the whole volume if None.
+        block_vox: extent of a block; changes speed and memory, not the result.
+
+    Returns:
+        (4, z, y, x) float32 probabilities of the region.
+    """
+    require_image(image)
+    region = whole(image.shape) if region is None else region
+    result = np.empty((len(CHANNELS), *region.shape), np.float32)
+    for block in plan_blocks(region, block_vox):
+        z, y, x = (
+            slice(start - origin, stop - origin)
+            for start, stop, origin in zip(block.start, block.stop, region.start, strict=True)
+        )
+        result[:, z, y, x] = predict_block(
+            networks, image, block, normalisation=normalisation, device=device
+        )
+    return result
+
+
+def _mirrored(index: npt.NDArray[np.int64], extent: int) -> npt.NDArray[np.int64]:
+    """Fold any integer into 0..extent−1 by mirroring at the first and the last voxel."""
+    if extent == 1:
+        return np.zeros_like(index)
+    period = 2 * (extent - 1)
+    folded = np.mod(index, period)
+    return np.minimum(folded, period - folded)

@@ -1,0 +1,64 @@
+"""Where a network runs and in which arithmetic; chosen explicitly, never guessed silently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from analysis.input_error import InputError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeDevice:
+    """A torch device and whether convolutions run in bfloat16 on it."""
+
+    name: str
+    bfloat16: bool
+    description: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Return the torch device."""
+        return torch.device(self.name)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network runs."""
+        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.bfloat16)
+
+
+def choose_device(name: DeviceName = "auto", *, bfloat16: bool | None = None) -> ComputeDevice:
+    """Choose the device: a GPU where there is one, else the CPU.
+
+    Args:
+        name: `auto`, `cpu` or `cuda`.
+        bfloat16: True and False force the arithmetic; None takes bfloat16 where the hardware
+            computes in it (avx512_bf16 or AMX on a CPU), because emulated bfloat16 is slower
+            than float32.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {name!r}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is cuda, but torch sees no GPU here.")
+    if name != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        chosen = fast if bfloat16 is None else bfloat16
+        what = torch.cuda.get_device_name()
+        return ComputeDevice("cuda", chosen, f"GPU {what}, {_arithmetic(chosen)}")
+    chosen = _cpu_computes_bfloat16() if bfloat16 is None else bfloat16
+    capability = torch.backends.cpu.get_cpu_capability()
+    return ComputeDevice("cpu", chosen, f"CPU ({capability}), {_arithmetic(chosen)}")
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Tell whether this CPU has bfloat16 instructions and torch was built to use them."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _arithmetic(bfloat16: bool) -> str:
+    return "bfloat16" if bfloat16 else "float32"

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.input_error import InputError
+from predict.blockwise import plan_blocks, predict_block, predict_volume, read_reflected
+from predict.box import Box, whole
+from predict.compute_device import choose_device
+from predict.image_normalisation import ImageNormalisation
+from predict.unet import BoundaryUNet, UNetConfig
+
+DEVICE = choose_device("cpu", bfloat16=False)
+SAME = ImageNormalisation(0, 1)
+CONFIGS = {
+    "isotropic": UNetConfig.for_voxel_size((8, 8, 8), widths=(4, 6)),
+    "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6, 8)),
+    "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
+    "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
+}
+
+
+def _network(config: UNetConfig, seed: int = 0) -> BoundaryUNet:
+    torch.manual_seed(seed)
+    return BoundaryUNet(config).eval()
+
+
+def _image(shape) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("block", [(8, 8, 8), (5, 11, 17), (64, 3, 16)])
+def test_same_result_wherever_the_blocks_are_cut(name, block):
+    networks = [_network(CONFIGS[name])]
+    image = _image((11, 22, 19))
+    options = {"normalisation": SAME, "device": DEVICE}
+    at_once = predict_volume(networks, image, block_vox=(64, 64, 64), **options)
+    cut = predict_volume(networks, image, block_vox=block, **options)
+    assert at_once.std() > 1e-3
+    np.testing.assert_allclose(cut, at_once, atol=1e-5)
+
+
+def test_bfloat16_agrees_within_its_rounding():
+    networks = [_network(CONFIGS["isotropic"])]
+    image = _image((16, 24, 24))
+    low = choose_device("cpu", bfloat16=True)
+    at_once = predict_volume(networks, image, normalisation=SAME, device=low)
+    cut = predict_volume(
+        networks, image, normalisation=SAME, device=low, block_vox=(7, 9, 24)
+    )
+    exact = predict_volume(networks, image, normalisation=SAME, device=DEVICE)
+    np.testing.assert_allclose(cut, at_once, atol=0.02)
+    np.testing.assert_allclose(at_once, exact, atol=0.05)
+
+
+def test_inside_a_larger_volume_a_crop_is_predicted_the_same():
+    config = CONFIGS["anisotropic"]
+    networks = [_network(config)]
+    halo = config.halo_vox
+    image = _image((8 + 2 * halo[0], 16 + 2 * halo[1], 16 + 2 * halo[2]))
+    block = Box(halo, (halo[0] + 8, halo[1] + 16, halo[2] + 16))
+    options = {"normalisation": SAME, "device": DEVICE}
+    inside = predict_block(networks, image, block, **options)
+    whole_volume = predict_volume(networks, image, **options)
+    np.testing.assert_allclose(inside, whole_volume[:, *block.slices], atol=1e-5)
+
+
+def test_several_networks_are_averaged():
+    first, second = _network(CONFIGS["isotropic"], 0), _network(CONFIGS["isotropic"], 1)
+    image = _image((8, 8, 8))
+    options = {"normalisation": SAME, "device": DEVICE}
+    a, b = (predict_volume([network], image, **options) for network in (first, second))
+    both = predict_volume([first, second], image, **options)
+    np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
+
+
+def test_two_dimensional_says_nothing_about_the_next_section():
+    predicted = predict_volume(
+        [_network(CONFIGS["two_dimensional"])],
+        _image((2, 16, 16)),
+        normalisation=SAME,
+        device=DEVICE,
+    )
+    assert (predicted[1] == 0).all()
+    assert (predicted[[0, 2, 3]] > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 7)] * 3),
+    st.tuples(*[st.integers(-9, 9)] * 3),
+    st.tuples(*[st.integers(1, 12)] * 3),
+)
+def test_reflection_is_that_of_numpy(shape, start, extent):
+    image = np.arange(np.prod(shape)).reshape(shape)
+    stop = (start[0] + extent[0], start[1] + extent[1], start[2] + extent[2])
+    padded = np.pad(image, 24, mode="reflect")
+    expected = padded[tuple(slice(a + 24, b + 24) for a, b in zip(start, stop, strict=True))]
+    np.testing.assert_array_equal(read_reflected(image, Box(start, stop)), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 9)] * 3), st.data())
+def test_blocks_tile_a_region_and_lie_on_the_global_grid(shape, block, data):
+    start = tuple(data.draw(st.integers(0, extent - 1)) for extent in shape)
+    region = Box(start, shape)
+    count = np.zeros(shape, int)
+    for part in plan_blocks(region, block):
+        count[part.slices] += 1
+        for axis in range(3):
+            assert part.start[axis] // block[axis] == (part.stop[axis] - 1) // block[axis]
+    inside = np.zeros(shape, int)
+    inside[region.slices] = 1
+    np.testing.assert_array_equal(count, inside)
+
+
+def test_bad_input():
+    network = [_network(CONFIGS["isotropic"])]
+    with pytest.raises(InputError, match=r"block_vox must be positive, got \(0, 4, 4\)"):
+        plan_blocks(whole((4, 4, 4)), (0, 4, 4))
+    with pytest.raises(InputError, match=r"image must be a non-empty \(z, y, x\) array"):
+        predict_volume(network, np.zeros((4, 4)), normalisation=SAME, device=DEVICE)
+    image = np.zeros((8, 8, 8), np.float32)
+    image[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        predict_volume(network, image, normalisation=SAME, device=DEVICE)

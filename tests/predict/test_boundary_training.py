@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from analysis.input_error import InputError
+from predict.blockwise import predict_volume
+from predict.boundary_targets import boundary_targets
+from predict.boundary_training import (
+    BoundaryTraining,
+    PatchSampler,
+    TrainingVolume,
+    boundary_loss,
+    is_finished,
+    start_training,
+    train_boundary_network,
+    train_interval,
+)
+from predict.compute_device import choose_device
+from predict.folds import VolumeSplit, split_volume
+from predict.image_normalisation import measure_normalisation
+from predict.unet import UNetConfig
+
+DEVICE = choose_device("cpu", bfloat16=False)
+NETWORK = UNetConfig.for_voxel_size((8, 8, 8), widths=(8, 12))
+FLAT = UNetConfig.for_voxel_size((50, 4, 4), widths=(8, 12), two_dimensional=True)
+SETTINGS = BoundaryTraining(
+    (8, 8, 8), steps=8, n_evaluations=4, batch_voxels=2 * 16**3, patch_voxels=16**3
+)
+
+
+class Spy:
+    """An array that remembers which voxels were read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.read = np.zeros(array.shape, bool)
+
+    def __getitem__(self, key):
+        self.read[key] = True
+        return self.array[key]
+
+
+def _cells(shape, n_cells: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw Voronoi cells with dark walls: image uint8, labels int32."""
+    rng = np.random.default_rng(seed)
+    seeds = np.zeros(shape, np.int32)
+    seeds[tuple(rng.integers(0, extent, n_cells) for extent in shape)] = np.arange(1, n_cells + 1)
+    _, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
+    labels = seeds[tuple(nearest)]
+    walls = boundary_targets(labels, zero_is_membrane=False, in_section=False).target[0]
+    image = 170 - 90 * ndimage.gaussian_filter(walls, 0.5) + rng.normal(0, 12, shape)
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+def _volume(shape=(24, 40, 32), fold=0, n_folds=2) -> TrainingVolume:
+    image, labels = _cells(shape, 40, seed=3)
+    split = split_volume(image.shape, n_folds, fold)
+    return TrainingVolume(image, labels, measure_normalisation(image), split, False)
+
+
+def _train(training: BoundaryTraining, network=NETWORK, **options):
+    return train_boundary_network(network, training, [_volume()], DEVICE, **options)
+
+
+def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_learns_the_walls_it_has_not_seen():
+    training = replace(SETTINGS, steps=80, n_evaluations=2)
+    records = []
+    network, state = _train(training, on_evaluation=lambda record, _: records.append(record))
+    assert [record["step"] for record in records] == [40, 80]
+    assert records[-1]["val_auc"] > 0.9
+    assert records[-1]["val_loss"] < records[0]["val_loss"]
+    volume = _volume()
+    assert volume.split.held_out is not None
+    part = volume.split.held_out
+    predicted = predict_volume(
+        [network], volume.image, normalisation=volume.normalisation, device=DEVICE, region=part
+    )
+    target, known = boundary_targets(
+        np.asarray(volume.labels[part.slices]), zero_is_membrane=False, in_section=False
+    )
+    for channel in range(4):
+        seen = known[channel]
+        mean_of = [predicted[channel][seen & (target[channel] == c)].mean() for c in (0, 1)]
+        assert mean_of[1] > mean_of[0] + 0.2
+    assert state["step"] == 80
+
+
+def test_same_seed_same_weights_and_resuming_changes_nothing():
+    whole_run, final = _train(SETTINGS)
+    saved = []
+
+    def save(_, state):
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        saved.append(buffer.getvalue())
+
+    _train(SETTINGS, on_evaluation=save)
+    middle = torch.load(io.BytesIO(saved[1]), weights_only=True)
+    assert len(middle["evaluations"]) == 2
+    resumed, resumed_state = _train(SETTINGS, state=middle)
+    assert _equal(whole_run.state_dict(), resumed.state_dict())
+    assert _equal(final["network"], resumed_state["network"])
+    other_seed, _ = _train(replace(SETTINGS, seed=1))
+    other_fold, _ = _train(SETTINGS, fold=1)
+    assert not _equal(whole_run.state_dict(), other_seed.state_dict())
+    assert not _equal(whole_run.state_dict(), other_fold.state_dict())
+
+
+def test_an_interval_leaves_its_state_as_it_was():
+    volumes = [_volume()]
+    state = start_training(NETWORK, SETTINGS, volumes)
+    before = {name: tensor.clone() for name, tensor in state["network"].items()}
+    first = train_interval(state, NETWORK, SETTINGS, volumes, DEVICE)
+    second = train_interval(state, NETWORK, SETTINGS, volumes, DEVICE)
+    assert _equal(before, state["network"])
+    assert state["step"] == 0
+    assert _equal(first["network"], second["network"])
+    assert not _equal(before, first["network"])
+
+
+def test_by_the_clock():
+    training = replace(SETTINGS, steps=None, minutes=0.01, n_evaluations=2)
+    _, state = _train(training)
+    assert len(state["evaluations"]) == 2
+    assert state["step"] >= 2
+    assert state["seconds"] >= 0.6
+
+
+def test_it_stops_when_validation_gets_no_better():
+    training = replace(SETTINGS, patience=2)
+
+    def finished(losses):
+        return is_finished({"evaluations": [{"val_loss": loss} for loss in losses]}, training)
+
+    assert not finished([])
+    assert not finished([3, 2, 2.5])
+    assert finished([3, 2, 2.5, 2.4])  # four intervals are all
+    assert finished([2, 3, 2.5])
+    assert not finished([3, 2.5, 2])
+
+
+def test_the_kept_weights_are_those_of_the_lowest_validation_loss():
+    states = []
+    network, _ = _train(SETTINGS, on_evaluation=lambda _, state: states.append(state))
+    losses = [state["evaluations"][-1]["val_loss"] for state in states]
+    assert _equal(network.state_dict(), states[int(np.argmin(losses))]["network"])
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_no_held_out_label_is_ever_read(fold):
+    plain = _volume(fold=fold)
+    labels = Spy(np.asarray(plain.labels))
+    volume = replace(plain, labels=labels)
+    train_boundary_network(NETWORK, SETTINGS, [volume], DEVICE, fold=fold)
+    assert plain.split.held_out is not None
+    assert not labels.read[plain.split.held_out.slices].any()
+    for box in plain.split.validation:
+        assert labels.read[box.slices].all()
+
+
+def test_training_patches_do_not_touch_the_validation_part():
+    plain = _volume()
+    labels = Spy(np.asarray(plain.labels))
+    sampler = PatchSampler(NETWORK, SETTINGS, [replace(plain, labels=labels)])
+    for _ in range(40):
+        sampler.batch(np.random.default_rng(0))
+    assert labels.read.any()
+    for box in plain.split.validation:
+        assert not labels.read[box.slices].any()
+
+
+@pytest.mark.parametrize("network", [NETWORK, FLAT])
+def test_targets_of_a_patch_are_those_of_the_whole_volume(network):
+    """The labels around a patch decide its border voxels, whatever the symmetry."""
+    image, labels = _cells((12, 40, 40), 30, seed=5)
+    code = np.arange(image.size, dtype=np.float32).reshape(image.shape)
+    voxel_size = (8, 8, 8) if network is NETWORK else (50, 4, 4)
+    training = replace(SETTINGS, voxel_size_nm=voxel_size, patch_voxels=8**3)
+    split = VolumeSplit((split_volume((12, 40, 40), 1, 0).training), (), None)
+    volume = TrainingVolume(image, labels, measure_normalisation(image), split, False)
+    sampler = PatchSampler(network, training, [volume])
+    flat = network is FLAT
+    whole_target, _ = boundary_targets(labels, zero_is_membrane=False, in_section=flat)
+    normalisation = volume.normalisation
+
+    class Where:
+        """Stand in for the image and its grey changes: give back the voxel's index."""
+
+        def apply(self, patch, rng=None):
+            return patch
+
+    sampler.volumes = [volume]
+    marked = replace(volume, image=code, normalisation=Where())
+    sampler.boxes = [(marked, box) for box in split.training]
+    sampler.training = replace(training, intensity=Where())
+    assert normalisation.deviation > 0
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        index, target, known = sampler.patch(rng)
+        assert index.shape == sampler.patch_shape
+        expected = whole_target[0].ravel()[index.astype(int)]
+        np.testing.assert_array_equal(target[0], expected)
+        assert known[0].all()
+        assert known[1].any() != flat
+
+
+def test_patches_fit_thin_parts_and_keep_exchanged_axes_equal():
+    image, labels = _cells((10, 60, 80), 40, seed=1)
+    normalisation = measure_normalisation(image)
+    volume = TrainingVolume(image, labels, normalisation, split_volume(image.shape, 2, 0), False)
+    cube = PatchSampler(NETWORK, SETTINGS, [volume])
+    assert cube.patch_shape == (8, 8, 8)
+    assert cube.n_patches == 16
+    thick = replace(SETTINGS, voxel_size_nm=(24, 4, 4))
+    network = UNetConfig.for_voxel_size((24, 4, 4), widths=(4, 4))
+    assert PatchSampler(network, thick, [volume]).patch_shape == (4, 28, 28)
+    flat = PatchSampler(FLAT, replace(SETTINGS, voxel_size_nm=(50, 4, 4)), [volume])
+    assert flat.patch_shape == (1, 36, 36)
+
+
+def test_hand_computed_loss():
+    logits = torch.zeros(1, 4, 1, 1, 2)
+    logits[0, 0, 0, 0] = torch.tensor([np.log(3.0), 0.0])  # probabilities 3/4 and 1/2
+    target = torch.zeros_like(logits)
+    target[0, 0, 0, 0, 0] = 1
+    known = torch.zeros_like(logits)
+    known[0, 0] = 1
+    weights = torch.ones(4, 2)
+    weights[0] = torch.tensor([1.0, 4.0])
+    expected = (4 * -np.log(0.75) + -np.log(0.5)) / 2
+    assert float(boundary_loss(logits, target, known, weights)) == pytest.approx(expected)
+
+
+def test_class_weights_follow_the_balance():
+    volumes = [_volume()]
+    for balance in (0.0, 0.5, 1.0):
+        weights = start_training(NETWORK, replace(SETTINGS, balance=balance), volumes)[
+            "class_weights"
+        ].numpy()
+        if balance == 0:
+            np.testing.assert_allclose(weights, 1)
+            continue
+        rare = weights[:, 1] / weights[:, 0]
+        assert rare[0] > 1.2  # walls are rarer than the inside …
+        assert (rare[1:] < 0.8).all()  # … and cut edges rarer than whole ones
+        if balance == 1:
+            frequency = 1 / (1 + rare)
+            np.testing.assert_allclose(weights[:, 1] * frequency, 0.5, atol=1e-5)
+
+
+def test_sections_labelled_alone_train_a_flat_network():
+    image, labels = _cells((6, 48, 48), 40, seed=2)
+    normalisation = measure_normalisation(image)
+    volume = TrainingVolume(image, labels, normalisation, split_volume(image.shape, 2, 0), False)
+    training = replace(SETTINGS, voxel_size_nm=(50, 4, 4))
+    _, state = train_boundary_network(FLAT, training, [volume], DEVICE)
+    assert np.isfinite([record["val_loss"] for record in state["evaluations"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minutes": 1.0}, "give either minutes or steps, got 1.0 minutes and 8 steps"),
+        ({"steps": None}, "give either minutes or steps"),
+        ({"steps": None, "minutes": -1.0}, "minutes must be positive, got -1.0"),
+        ({"steps": 3}, r"steps must be at least n_evaluations \(4\), got 3"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"voxel_size_nm": (1, 1)}, "voxel_size_nm must be three positive numbers"),
+    ],
+)
+def test_bad_settings(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(SETTINGS, **change)
+
+
+def test_bad_volumes():
+    volume = _volume()
+    with pytest.raises(InputError, match=r"same shape, got \(24, 40, 32\) and \(23, 40, 32\)"):
+        replace(volume, labels=np.asarray(volume.labels)[1:])
+    with pytest.raises(InputError, match="labels have no boundary in the part to train on"):
+        start_training(NETWORK, SETTINGS, [replace(volume, labels=np.ones((24, 40, 32), int))])
+    with pytest.raises(InputError, match="labels have no labelled voxel"):
+        start_training(NETWORK, SETTINGS, [replace(volume, labels=np.zeros((24, 40, 32), int))])
+    image, labels = _cells((3, 40, 40), 10, seed=0)
+    thin = TrainingVolume(
+        image, labels, measure_normalisation(image), split_volume(image.shape, 2, 0), False
+    )
+    with pytest.raises(InputError, match=r"but the network needs at least \(4, 4, 4\)"):
+        start_training(NETWORK, SETTINGS, [thin])
