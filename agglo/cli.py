@@ -6,10 +6,10 @@ Exit status 0 is done, 2 wrong input (one sentence on stderr), 1 anything else.
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from typing import Protocol
 
+from agglo.progress import show_messages
 from analysis.input_error import InputError
 
 COMMANDS = {
@@ -35,8 +35,7 @@ class Command(Protocol):
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, run the command, and exit."""
     words = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("agglo").setLevel(logging.INFO)
+    show_messages()
     try:
         command = _parse(words)
         if command is not None:

@@ -183,7 +183,7 @@ def _join(address: str) -> dict[str, str | None]:
         _restore(environment)
         raise InputError(
             f"RAY_ADDRESS: the Ray cluster at {address} could not be joined ({error}); "
-            "RAY_AUTH_MODE and the token must be its head node's, and this machine one of its nodes."
+            "RAY_AUTH_MODE and the token must be its head's, and this machine one of its nodes."
         ) from error
     return environment
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from agglo.checkpoint_file import (
     SpoiltCheckpointError,
@@ -59,10 +59,9 @@ class RunFolder:
         self.config = config
         self._lock = lock
         self._is_new = is_new
-        self._metrics: int | None = None
+        self._metrics: BinaryIO | None = None
         if lock is not None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            self._metrics = os.open(path / METRICS_FILE, flags, 0o644)
+            self._metrics = (path / METRICS_FILE).open("ab")
 
     def __enter__(self) -> RunFolder:
         return self
@@ -92,13 +91,13 @@ class RunFolder:
             InputError: the folder exists, does not exist, is of another configuration, is no run
                 folder, or is being written by another process.
         """
-        path = Path(path)
+        path = Path(os.path.realpath(path))
         if resume and overwrite:
             raise InputError("--resume: it cannot be combined with --overwrite.")
         config = json.loads(json.dumps(config, default=plain_value))
         if resume:
             return cls._resume(path, config)
-        if not (path.exists() or path.is_symlink()):
+        if not path.exists():
             return cls._make(path, config)
         if not overwrite:
             raise InputError(f"--out: {path} exists; --resume goes on, --overwrite starts anew.")
@@ -108,10 +107,15 @@ class RunFolder:
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         try:
             path.rename(old)
-            return cls._make(path, config)
+            try:
+                run = cls._make(path, config)
+            except BaseException:
+                old.rename(path)
+                raise
         finally:
             os.close(old_lock)
-            shutil.rmtree(old)
+        shutil.rmtree(old)
+        return run
 
     @classmethod
     def read(cls, path: Path | str) -> RunFolder:
@@ -125,8 +129,11 @@ class RunFolder:
 
     @classmethod
     def _make(cls, path: Path, config: dict[str, Any]) -> RunFolder:
-        new = path.absolute().with_name(f".{path.name}.{os.getpid()}.new")
-        (new / CHECKPOINT_FOLDER).mkdir(parents=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}.new")
+        try:
+            (new / CHECKPOINT_FOLDER).mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--out: {path} cannot be made ({error}).") from error
         try:
             lock = _lock(new)
             described = {"config": config, **_describe_code()}
@@ -149,6 +156,8 @@ class RunFolder:
             for change in _differences(described["versions"], _describe_code()["versions"], ""):
                 logger.warning("the run was started with another version: %s", change)
             run._cut_metrics()
+            for left_over in path.rglob(".*.tmp"):
+                left_over.unlink()
         except BaseException:
             run.close()
             raise
@@ -156,17 +165,18 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the files and give up the lock."""
-        for descriptor in (self._metrics, self._lock):
-            if descriptor is not None:
-                os.close(descriptor)
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._lock is not None:
+            os.close(self._lock)
         self._metrics = self._lock = None
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to the log and see it on the disk."""
-        line = json.dumps(record, default=plain_value) + "\n"
-        descriptor = self._writable()
-        os.write(descriptor, line.encode())
-        os.fsync(descriptor)
+        metrics = self._writable()
+        metrics.write((json.dumps(record, default=plain_value) + "\n").encode())
+        metrics.flush()
+        os.fsync(metrics.fileno())
 
     def records(self) -> list[dict[str, Any]]:
         """Return the log's records, less a half-written last one."""
@@ -182,7 +192,7 @@ class RunFolder:
             state: arrays of any shape and plain dtype, and JSON values.
         """
         file = self.path / CHECKPOINT_FOLDER / f"round_{round_index:06d}.npz"
-        save_checkpoint(file, {**state, _METRICS_BYTES: os.fstat(self._writable()).st_size})
+        save_checkpoint(file, {**state, _METRICS_BYTES: _size(self._writable())})
         for old in self._checkpoint_files()[KEPT_CHECKPOINTS:]:
             old.unlink()
         return file
@@ -209,19 +219,24 @@ class RunFolder:
     def _cut_metrics(self) -> None:
         found = self._latest()
         n_bytes = 0 if found is None else found[1]
-        size = os.fstat(self._writable()).st_size
+        metrics = self._writable()
+        size = _size(metrics)
         if size < n_bytes:
             raise InputError(
                 f"--resume: {self.path / METRICS_FILE} has {size} bytes, "
                 f"but its last checkpoint was saved after {n_bytes}."
             )
-        os.truncate(self._writable(), n_bytes)
-        os.fsync(self._writable())
+        metrics.truncate(n_bytes)
+        os.fsync(metrics.fileno())
 
-    def _writable(self) -> int:
+    def _writable(self) -> BinaryIO:
         if self._metrics is None:
             raise RuntimeError(f"the run folder {self.path} is not open for writing")
         return self._metrics
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _read_config(path: Path, argument: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def segment_volume(
         relabel(labels, graph.ids, clusters),
         voxel_size_nm=size,
         overwrite=overwrite,
-        attributes={"threshold": cut, "policy": policy.provenance},
+        attributes={"threshold": cut, "policy": json.dumps(policy.provenance)},
     )
     save_tree(tree_path, tree)
     return {
@@ -95,7 +96,7 @@ def segment_volume(
 
 def tree_path_of(out: str) -> Path:
     """Return where the merge tree of a segmentation lies: `SEG.zarr` → `SEG.merge_tree.npz`."""
-    address = Address.parse(out, argument="--out")
+    address = Address.parse_output(out, argument="--out")
     stem = address.path.with_suffix("")
     name = stem.name if address.dataset is None else f"{stem.name}.{address.dataset}"
     return stem.with_name(f"{name.replace('/', '.')}.merge_tree.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -44,7 +45,10 @@ def make_superpixels(
         superpixels,
         voxel_size_nm=size,
         overwrite=overwrite,
-        attributes={"watershed": asdict(config), "boundaries": str(volume.address.absolute())},
+        attributes={
+            "watershed": json.dumps(asdict(config)),
+            "boundaries": str(volume.address.absolute()),
+        },
     )
     return {
         "n_superpixels": len(sizes),

@@ -124,8 +124,7 @@ def warping_error(
     deletion for one object, a hole addition for membrane and one object, a merge for several
     objects; an interior pixel is an object deletion for U = {0}, a hole addition for one object,
     a split for several, and for membrane and one object a split if the object falls apart
-    without the pixel, else a hole deletion. (The challenge's program calls two objects without
-    membrane a hole addition; here they are a merge.)
+    without the pixel, else a hole deletion.
 
     Args:
         boundaries: (z, y, x) or (y, x), numbers in [0, 1], 1 = boundary.

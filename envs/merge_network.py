@@ -51,17 +51,23 @@ def checked_network(arrays: dict[str, npt.NDArray]) -> MergeNetwork:
     missing = [name for name in MergeNetwork._fields if name not in arrays]
     if missing:
         raise ValueError(f"network lacks {', '.join(missing)}")
-    network = MergeNetwork(
-        **{name: np.array(arrays[name], np.float32, order="C") for name in MergeNetwork._fields}
-    )
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        network = MergeNetwork(
+            **{name: np.array(arrays[name], np.float32, order="C") for name in MergeNetwork._fields}
+        )
     f = network.mean.shape[0] if network.mean.ndim == 1 else -1
     if f not in (N_FEATURES, N_SHAPE_FEATURES):
         raise ValueError(
             f"network looks at {network.mean.shape} features; "
             f"this version computes {N_FEATURES} or, with shape, {N_SHAPE_FEATURES}"
         )
+    if network.w1.ndim != 3 or network.w2.ndim != 3 or 0 in network.w1.shape + network.w2.shape:
+        raise ValueError(
+            f"network arrays w1 and w2 have shapes {network.w1.shape} and {network.w2.shape}, "
+            f"not (M, {f}, H1) and (M, H1, H2)"
+        )
     m, _, h1 = network.w1.shape
-    h2 = network.w2.shape[-1]
+    h2 = network.w2.shape[2]
     shapes = ((f,), (f,), (m, f, h1), (m, h1), (m, h1, h2), (m, h2), (m, h2), (m,))
     for name, array, shape in zip(MergeNetwork._fields, network, shapes, strict=True):
         if array.shape != shape:
@@ -72,13 +78,17 @@ def checked_network(arrays: dict[str, npt.NDArray]) -> MergeNetwork:
 
 
 def average(networks: list[MergeNetwork]) -> MergeNetwork:
-    """Join networks of one standardisation into one whose logit is the mean of theirs."""
+    """Join networks of one shape and standardisation into one whose logit is the mean of theirs."""
+    if not networks:
+        raise ValueError("there must be at least one network to average")
     first = networks[0]
     for other in networks[1:]:
         if not (
             np.array_equal(other.mean, first.mean) and np.array_equal(other.scale, first.scale)
         ):
             raise ValueError("networks to average must share their standardisation")
+        if [a.shape for a in other] != [a.shape for a in first]:
+            raise ValueError("networks to average must have the same shapes of arrays")
     return MergeNetwork(
         first.mean,
         first.scale,

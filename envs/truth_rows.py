@@ -77,11 +77,13 @@ def truth_table(
         labels: (z, y, x) integer truth, 0 = dropped.
 
     Raises:
-        InputError: where shapes differ or the truth is 0 everywhere.
+        InputError: where shapes differ, the truth is 0 everywhere, or superpixels hold other ids.
     """
     table = contingency_table(superpixels, labels, ignore_segmentation_zero=True)
     if table.n_voxels == 0:
         raise InputError(f"labels of shape {labels.shape} are 0 wherever there are superpixels")
+    if not np.isin(table.segments, ids).all():
+        raise InputError(f"superpixels hold ids that are not among the {len(ids)} of the graph")
     index = np.searchsorted(ids, table.segments).astype(np.int32)
     return TruthTable(index[table.rows], table.cols.astype(np.int32), table.counts.copy())
 

@@ -9,6 +9,7 @@ between what trains and what does not, so that no target depends on a held-out l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from analysis.input_error import InputError
 from predict.box import Box, Triple, whole
@@ -48,10 +49,7 @@ def fold_parts(shape: Triple, n_folds: int) -> tuple[Box, ...]:
     if shape[axis] < n_folds:
         raise InputError(f"n_folds is {n_folds}, too many for a volume of shape {shape}.")
     cuts = [shape[axis] * fold // n_folds for fold in range(n_folds + 1)]
-    return tuple(
-        whole(shape).along(axis, start, stop)
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
-    )
+    return tuple(whole(shape).along(axis, start, stop) for start, stop in pairwise(cuts))
 
 
 def split_volume(shape: Triple, n_folds: int, fold: int) -> VolumeSplit:

@@ -111,7 +111,7 @@ def _flood(
     if config.sigma_vox > 0:
         sigma = config.sigma_vox / spacing
         sigma[np.array(boundaries.shape) == 1] = 0
-        smooth = ndimage.gaussian_filter(distance, sigma)
+        smooth = np.asarray(ndimage.gaussian_filter(distance, sigma), np.float32)
     seeds = _seeds(smooth, distance >= config.min_distance_vox if inside.any() else ~inside)
     landscape = boundaries
     highest = float(distance.max())
@@ -128,7 +128,8 @@ def _seeds(
     maxima = local_maxima(smooth, connectivity=3) & allowed
     if not maxima.any():
         maxima = smooth == smooth.max()
-    seeds, _ = ndimage.label(maxima, structure=np.ones((3, 3, 3), bool))  # type: ignore[misc]
+    seeds = np.empty(smooth.shape, np.int32)
+    ndimage.label(maxima, structure=np.ones((3, 3, 3), bool), output=seeds)
     return seeds
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agglo.json_file import write_json
 from agglo.policy_file import load_policy
+from agglo.progress import console
 from agglo.segmentation import segment_volume
 
 
@@ -54,7 +55,7 @@ class Command:
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
-        print(
+        console.print(
             f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
             f"in {self.out}; merge tree in {results['merge_tree']}"
         )

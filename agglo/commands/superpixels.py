@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agglo.json_file import write_json
+from agglo.progress import console
 from agglo.superpixels import make_superpixels
 from predict.watershed import WatershedConfig
 
@@ -41,7 +42,7 @@ class Command:
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
-        print(
+        console.print(
             f"{results['n_superpixels']} superpixels, median {results['median_size_vox']:.0f} "
             f"voxels, in {self.out}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from agglo.cluster import ray_session
 from agglo.json_file import write_json
+from agglo.progress import console, progress
 from agglo.training.train import TrainConfig, train_policy
 from agglo.training.volume_set import open_set
 from analysis.input_error import InputError
@@ -61,11 +62,14 @@ class Command:
         ]
         records: list[dict[str, Any]] = []
 
-        def on_round(record: dict[str, Any]) -> None:
-            records.append(record)
-            print(_line(record), flush=True)
+        n_rounds = self.config.rounds + 1
+        with ray_session(), progress("training", n_rounds) as bar:
 
-        with ray_session():
+            def on_round(record: dict[str, Any]) -> None:
+                records.append(record)
+                console.print(_line(record))
+                bar.advance(record["round"] + 1 - bar.n_done, vi=record["train_vi"])
+
             policy = train_policy(
                 [volumes for volumes, _ in sets],
                 [shape for _, shape in sets],
@@ -76,7 +80,7 @@ class Command:
                 overwrite=self.overwrite,
                 on_round=on_round,
             )
-        print(
+        console.print(
             f"policy in {self.out}: merges from {policy.threshold:.3f} on "
             f"({policy.provenance['threshold_from']}); "
             f"mean-boundary baseline up to {policy.mean_boundary_threshold:.3f}"

@@ -92,6 +92,7 @@ class PhantomConfig:
             raise InputError(
                 f"voxel_size_nm must be three positive numbers z, y, x, got {self.voxel_size_nm!r}."
             )
+        object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "voxel_size_nm", size)
         self._check("node_spacing_nm", 4.0 * min(size), 1e6)
         self._check("calibre_spread", 0.0, MAX_CALIBRE_SPREAD)
@@ -107,5 +108,7 @@ class PhantomConfig:
             inside = low <= float(value) <= high
         except (TypeError, ValueError):
             inside = False
-        if not inside:
+        if inside:
+            object.__setattr__(self, name, float(value))  # one compiled form for all
+        else:
             raise InputError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")

@@ -28,6 +28,7 @@ from agglo.phantom.territory import (
 )
 
 _TEXTURE_GREY = 11.0
+_DEEP_NM = 60.0
 _SUPPORT = 0.924  # where a membrane's bump ends, in widths at half depth
 
 
@@ -78,11 +79,19 @@ def draw_block(
     centre = np.empty(3, np.float64)
     cell = np.empty(3, np.int64)
     near = np.empty(site_nm.shape[0], np.int64)
-    slab = first_cell.copy()
+    plane = first_cell.copy()
     for i in range(n_cells[0]):
         cell[0] = first_cell[0] + i
-        slab[0] = cell[0]
-        corner_fields(seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, slab, corners)
+        if i == 0:
+            corner_fields(
+                seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, first_cell, corners
+            )
+        else:
+            corners[0] = corners[1]
+            plane[0] = cell[0] + 1
+            corner_fields(
+                seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, plane, corners[1:]
+            )
         for j in range(n_cells[1]):
             cell[1] = first_cell[1] + j
             for k in range(n_cells[2]):
@@ -122,6 +131,7 @@ def _draw_cell(
     base = 0.0
     visibility = 0.0
     support = _SUPPORT * membrane_nm
+    deep = 2.0 * max(_DEEP_NM, 3.0 * support)  # nothing depends on the distance in there
     for lz in range(cell_shape[0]):
         oz = cell[0] * cell_shape[0] + lz - offset[0]
         if not 0 <= oz < out_labels.shape[0]:
@@ -146,9 +156,10 @@ def _draw_cell(
                 if neurite != last_first:
                     base = cytoplasm_grey(seed, neurite)
                 grey = base + _TEXTURE_GREY * point[4]
-                inside_nm = 1e9
                 tilt = 0.0
-                if second >= 0:
+                if d_second - d_first >= deep:
+                    inside_nm = 0.5 * (d_second - d_first)
+                else:
                     inside_nm, tilt = _membrane(
                         segments[first], segments[second], d_second - d_first, turn, z, y, x
                     )
@@ -192,4 +203,4 @@ def _membrane(first, second, excess, turn, z, y, x):
     gx -= hx
     change = math.sqrt(gz * gz + gy * gy + gx * gx)
     gz_world = turn[0, 0] * gz + turn[1, 0] * gy + turn[2, 0] * gx
-    return excess / max(change, 0.6), abs(gz_world) / max(change, 1e-6)
+    return excess / max(change, 1.0), abs(gz_world) / max(change, 1e-6)

@@ -54,7 +54,7 @@ def pair_visibility(seed, faint, one, other):
     """Return how well the membrane between two neurites is seen, the same either way round."""
     h = mix(min(one, other) ^ stream_key(seed, _PAIR))
     u = unit(mix(h ^ max(one, other)))
-    return 0.3 + 0.3 * u / faint if u < faint else 1.0
+    return 0.35 + 0.35 * u / faint if u < faint else 1.0
 
 
 @njit(cache=True)

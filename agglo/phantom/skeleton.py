@@ -16,7 +16,7 @@ from numba import njit
 
 from agglo.phantom.config import JITTER, PhantomConfig
 from agglo.phantom.growth import STEPS, grow_tile
-from agglo.phantom.hashing import hash_position, mix, stream_key, unit, unit_at
+from agglo.phantom.hashing import hash_position, mix, stream_key, unit, unit_at, value_noise
 
 TILE = 24
 """Nodes along the side of a tile."""
@@ -271,23 +271,24 @@ def _place_bodies(
             for k in range(has_segment.shape[2]):
                 if not has_segment[i, j, k]:
                     continue
-                h = hash_position(
-                    stream_key(seed, _BODY), start[0] + i, start[1] + j, start[2] + k
-                )
+                z = start[0] + i
+                y = start[1] + j
+                x = start[2] + k
+                h = hash_position(stream_key(seed, _BODY), z, y, x)
                 body = out_bodies[i, j, k]
                 segment = segments[i, j, k]
                 thick = min(segment[7], segment[10]) / spacing_nm
-                choice = unit(h)
-                if choice < mitochondria and thick > 0.12:
+                # Smooth along the lattice, so that mitochondria go on from segment to segment.
+                run = 0.5 + 0.5 * value_noise(stream_key(seed, _BODY + 1), z / 2.2, y / 2.2, x / 2.2)
+                if thick > 0.1 and run < 0.15 + 0.6 * mitochondria:
                     body[0] = MITOCHONDRION
-                    body[6] = spacing_nm * (0.3 + 0.5 * thick + 0.1 * unit(mix(h + np.uint64(1))))
-                elif choice > 1.0 - tubules:
+                    body[2] = segment[6]
+                    body[6] = spacing_nm * (0.26 + 0.95 * thick)
+                elif unit(h) < tubules:
                     body[0] = TUBULE
-                    body[6] = spacing_nm * (0.14 + 0.12 * unit(mix(h + np.uint64(1))))
-                else:
-                    continue
-                body[1] = segment[6] * 0.3 * unit(mix(h + np.uint64(2)))
-                body[2] = segment[6] * (1.0 - 0.3 * unit(mix(h + np.uint64(3))))
-                for axis in range(3):
-                    u = unit(mix(h + np.uint64(4 + axis)))
-                    body[3 + axis] = spacing_nm * 0.12 * (2.0 * u - 1.0)
+                    body[1] = segment[6] * 0.3 * unit(mix(h + np.uint64(1)))
+                    body[2] = segment[6] * (1.0 - 0.3 * unit(mix(h + np.uint64(2))))
+                    for axis in range(3):
+                        u = unit(mix(h + np.uint64(3 + axis)))
+                        body[3 + axis] = spacing_nm * 0.2 * (2.0 * u - 1.0)
+                    body[6] = spacing_nm * (0.14 + 0.12 * unit(mix(h + np.uint64(6))))

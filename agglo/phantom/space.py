@@ -1,6 +1,6 @@
 """The bent space in which neurites are grown, and the cells in which it is worked on.
 
-A point of the world is displaced by three fields of smooth noise, one after the other and each
+A point of the world is displaced by four fields of smooth noise, one after the other and each
 injective, and turned; where it ends up is its place in the *straight* space of the lattice. All
 triples are z, y, x in nm unless they are named as voxels or cells.
 """
@@ -19,16 +19,15 @@ CHANNELS = 5
 """Fields at the corners of cells: place in straight space (3, nm), and in [-1, 1] how well
 membranes are seen and the texture."""
 
-_WARP, _MEMBRANE, _TEXTURE, _ROTATION = 40, 50, 51, 52
+_WARP, _MEMBRANE, _TEXTURE, _ROTATION = 40, 52, 53, 55
 _MEMBRANE_SPACINGS = 1.5
+_PATCH_SPACINGS = 0.8
 _INVERSIONS = 60
 
 # Cell of each field of noise in node spacings, and amplitude over cell, for tortuosity 1. The
 # gradient of a field is at most 3 * sqrt(3) * slope = 0.94 < 1, so each is injective.
-_WARP_SPACINGS = (10.0, 4.0, 1.6)
-_WARP_SLOPE = (0.18, 0.18, 0.12)
-MAX_WARP = (10.0 * 0.18 + 4.0 * 0.18 + 1.6 * 0.12) * math.sqrt(3.0)
-"""Longest displacement in node spacings, for tortuosity 1."""
+_WARP_SPACINGS = (10.0, 4.0, 1.7, 0.75)
+_WARP_SLOPE = (0.18, 0.18, 0.14, 0.13)
 
 
 def rotation(seed: int) -> npt.NDArray[np.float64]:
@@ -56,7 +55,7 @@ def rotation(seed: int) -> npt.NDArray[np.float64]:
 @njit(cache=True)
 def straighten(seed, spacing_nm, tortuosity, turn, z, y, x):
     """Return the place of a world point in straight space; turn is (3, 3) float64."""
-    for field in range(3):
+    for field in range(len(_WARP_SPACINGS)):
         dz, dy, dx = _displacement(seed, spacing_nm, tortuosity, field, z, y, x)
         z += dz
         y += dy
@@ -74,7 +73,7 @@ def bend(seed, spacing_nm, tortuosity, turn, z, y, x):
     wz = turn[0, 0] * z + turn[1, 0] * y + turn[2, 0] * x
     wy = turn[0, 1] * z + turn[1, 1] * y + turn[2, 1] * x
     wx = turn[0, 2] * z + turn[1, 2] * y + turn[2, 2] * x
-    for field in range(2, -1, -1):
+    for field in range(len(_WARP_SPACINGS) - 1, -1, -1):
         gz, gy, gx = wz, wy, wx
         for _ in range(_INVERSIONS):  # p = w - displacement(p): a contraction
             dz, dy, dx = _displacement(seed, spacing_nm, tortuosity, field, wz, wy, wx)
@@ -115,6 +114,7 @@ def corner_fields(seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, firs
         out_corners: (z + 1, y + 1, x + 1, CHANNELS) float64 for z * y * x cells.
     """
     cell_nm = _MEMBRANE_SPACINGS * spacing_nm
+    patch_nm = _PATCH_SPACINGS * spacing_nm
     for i in range(out_corners.shape[0]):
         iz = (first_cell[0] + i) * cell_shape[0]
         z = iz * voxel_nm[0]
@@ -131,8 +131,10 @@ def corner_fields(seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, firs
                 out_corners[i, j, k, 3] = value_noise(
                     stream_key(seed, _MEMBRANE), z / cell_nm, y / cell_nm, x / cell_nm
                 )
-                out_corners[i, j, k, 4] = (
-                    2.0 * unit(hash_position(stream_key(seed, _TEXTURE), iz, iy, ix)) - 1.0
+                u = unit(hash_position(stream_key(seed, _TEXTURE), iz, iy, ix))
+                grain = 2.0 * u - 0.8 if u > 0.1 else -2.6 + 10.0 * u  # now and then a dark speck
+                out_corners[i, j, k, 4] = grain + 0.7 * value_noise(
+                    stream_key(seed, _TEXTURE + 1), z / patch_nm, y / patch_nm, x / patch_nm
                 )
 
 

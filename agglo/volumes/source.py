@@ -14,7 +14,7 @@ import numpy.typing as npt
 from agglo.volumes.voxel_size import VoxelSize
 from analysis.input_error import InputError
 
-_DAMAGE = (
+DAMAGE = (
     OSError,  # h5py, Pillow, the operating system
     EOFError,
     ValueError,  # NumPy, tifffile, zarr, JSON
@@ -22,6 +22,7 @@ _DAMAGE = (
     KeyError,
     IndexError,
     TypeError,  # metadata of an unforeseen type
+    AttributeError,
     SyntaxError,  # Pillow's word for a broken PNG
     struct.error,
     zlib.error,
@@ -74,7 +75,7 @@ def refusing_damage(argument: str, address: object) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{argument}: {address} cannot be read: {words[:300]}") from error
 

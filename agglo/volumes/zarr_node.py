@@ -13,7 +13,7 @@ from zarr.storage import LocalStore
 
 from agglo.volumes.address import ZARR_NODE_FILES, Address
 from agglo.volumes.ome_metadata import OME_KEYS, Scale, read_scales
-from agglo.volumes.source import listing, refusing_damage
+from agglo.volumes.source import DAMAGE, listing, refusing_damage
 from agglo.volumes.voxel_size import voxel_size_of_attributes
 from analysis.input_error import InputError
 
@@ -100,18 +100,18 @@ def _scale_in_parent(path: Path, argument: str) -> Scale | None:
 
 
 def _contents(path: Path) -> str:
-    return listing(sorted(_arrays(path)))
+    return listing(list(_arrays(path, "")))
 
 
-def _arrays(path: Path) -> Iterator[tuple[str, tuple[int, ...], object]]:
-    """List the arrays below a group, those that can be opened."""
+def _arrays(folder: Path, name: str) -> Iterator[tuple[str, tuple[int, ...], object]]:
+    """List the arrays at and below a node, those that can be opened."""
     try:
-        node = zarr.open(LocalStore(path, read_only=True), mode="r")
-        if isinstance(node, zarr.Array):
-            yield "/", node.shape, node.dtype
-            return
-        for name, member in node.members(max_depth=None):
-            if isinstance(member, zarr.Array):
-                yield name, member.shape, member.dtype
-    except (OSError, ValueError, KeyError, TypeError):
+        node = zarr.open(LocalStore(folder, read_only=True), mode="r")
+    except DAMAGE:
         return  # the listing helps a sentence along; the node that is asked for is missing anyway
+    if isinstance(node, zarr.Array):
+        yield name or "/", node.shape, node.dtype
+        return
+    for child in sorted(folder.iterdir()):
+        if _is_node(child):
+            yield from _arrays(child, f"{name}/{child.name}".lstrip("/"))

@@ -237,7 +237,7 @@ def test_only_the_part_asked_for_is_read(
     volume = open_(text)
     np.testing.assert_array_equal(volume[:4], SAMPLE[:4])
     np.testing.assert_array_equal(open_(f"{text}[5:]").read(), SAMPLE[5:])
-    with pytest.raises(InputError, match="--image: .* cannot be read: .") as caught:
+    with pytest.raises(InputError, match=r"--image: .* cannot be read: .") as caught:
         volume[3:5]
     assert "\n" not in str(caught.value)
 
@@ -272,7 +272,7 @@ def test_hdf5_states_its_voxel_size_in_three_ways(tmp_path: Path):
     assert size("g/resolution") == (50, 4, 4)
     assert size("um") == pytest.approx((50, 8, 8))
     assert size("odd") == (10, 10, 10)
-    with pytest.raises(InputError, match="voxel_size_nm = .* which is not three positive numbers"):
+    with pytest.raises(InputError, match=r"voxel_size_nm = .* which is not three positive numbers"):
         size("wrong")
     assert size("um", voxel_size_nm=(50, 8, 8)) == pytest.approx((50, 8, 8))
     with pytest.raises(
@@ -285,7 +285,7 @@ def test_the_user_states_the_voxel_size_where_the_file_does_not(tmp_path: Path):
     text = write_npy(tmp_path, SAMPLE)
     assert open_(text, voxel_size_nm=(40, 4, 4)).voxel_size_nm == (40, 4, 4)
     for wrong in [(0, 4, 4), (4, 4), (np.nan, 4, 4)]:
-        with pytest.raises(InputError, match="--voxel-size-nm: .* is not three positive numbers"):
+        with pytest.raises(InputError, match=r"--voxel-size-nm: .* is not three positive numbers"):
             open_(text, voxel_size_nm=wrong)
 
 

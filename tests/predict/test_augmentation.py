@@ -11,7 +11,12 @@ from predict.augmentation import IntensityChange, Symmetry, symmetries
 
 @pytest.mark.parametrize(
     ("voxel_size_nm", "two_dimensional", "n"),
-    [((8, 8, 8), False, 48), ((30, 6, 6), False, 16), ((30, 6, 9), False, 8), ((8, 8, 8), True, 16)],
+    [
+        ((8, 8, 8), False, 48),
+        ((30, 6, 6), False, 16),
+        ((30, 6, 9), False, 8),
+        ((8, 8, 8), True, 16),
+    ],
 )
 def test_symmetries_are_all_and_only_those_of_the_grid(voxel_size_nm, two_dimensional, n):
     found = symmetries(voxel_size_nm, two_dimensional=two_dimensional)

@@ -49,9 +49,7 @@ def test_bfloat16_agrees_within_its_rounding():
     image = _image((16, 24, 24))
     low = choose_device("cpu", bfloat16=True)
     at_once = predict_volume(networks, image, normalisation=SAME, device=low)
-    cut = predict_volume(
-        networks, image, normalisation=SAME, device=low, block_vox=(7, 9, 24)
-    )
+    cut = predict_volume(networks, image, normalisation=SAME, device=low, block_vox=(7, 9, 24))
     exact = predict_volume(networks, image, normalisation=SAME, device=DEVICE)
     np.testing.assert_allclose(cut, at_once, atol=0.02)
     np.testing.assert_allclose(at_once, exact, atol=0.05)

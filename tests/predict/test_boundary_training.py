@@ -11,10 +11,8 @@ from scipy import ndimage
 from analysis.input_error import InputError
 from predict.blockwise import predict_volume
 from predict.boundary_targets import boundary_targets
+from predict.boundary_settings import BoundaryTraining
 from predict.boundary_training import (
-    BoundaryTraining,
-    PatchSampler,
-    TrainingVolume,
     boundary_loss,
     is_finished,
     start_training,
@@ -24,6 +22,7 @@ from predict.boundary_training import (
 from predict.compute_device import choose_device
 from predict.folds import VolumeSplit, split_volume
 from predict.image_normalisation import measure_normalisation
+from predict.training_patches import PatchSampler, TrainingVolume
 from predict.unet import UNetConfig
 
 DEVICE = choose_device("cpu", bfloat16=False)
@@ -223,7 +222,7 @@ def test_patches_fit_thin_parts_and_keep_exchanged_axes_equal():
     assert cube.n_patches == 16
     thick = replace(SETTINGS, voxel_size_nm=(24, 4, 4))
     network = UNetConfig.for_voxel_size((24, 4, 4), widths=(4, 4))
-    assert PatchSampler(network, thick, [volume]).patch_shape == (4, 28, 28)
+    assert PatchSampler(network, thick, [volume]).patch_shape == (5, 28, 28)
     flat = PatchSampler(FLAT, replace(SETTINGS, voxel_size_nm=(50, 4, 4)), [volume])
     assert flat.patch_shape == (1, 36, 36)
 

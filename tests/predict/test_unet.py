@@ -66,9 +66,11 @@ def test_output_moves_with_the_image_by_whole_strides(name):
     image = torch.randn(1, 1, *shape.tolist())
     z, y, x = stride.tolist()
     with torch.inference_mode():
-        here = network(image[..., :-z or None, :-y, :-x], inner_only=True)
+        here = network(image[..., : -z or None, :-y, :-x], inner_only=True)
         there = network(image[..., z:, y:, x:], inner_only=True)
-    torch.testing.assert_close(here[..., z:, y:, x:], there[..., :-z, :-y, :-x], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        here[..., z:, y:, x:], there[..., :-z, :-y, :-x], atol=1e-4, rtol=1e-5
+    )
 
 
 def test_two_dimensional_sections_do_not_see_each_other():

@@ -1,0 +1,62 @@
+"""Settings of the training of a boundary network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from analysis.input_error import InputError
+from predict.anisotropy import Spacing, validate_voxel_size
+from predict.augmentation import IntensityChange
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryTraining:
+    """Settings of a training run.
+
+    Attributes:
+        voxel_size_nm: z, y, x.
+        minutes: wall time of training, evaluations included; None if `steps` is given.
+        steps: number of steps, for runs that can be repeated exactly; None if `minutes` is given.
+        seed: root of every random number.
+        n_evaluations: the run is cut into so many intervals, each ending in an evaluation.
+        patience: stop after so many evaluations without a lower validation loss.
+        batch_voxels: about so many voxels a step, as as many patches as fit.
+        patch_voxels: about so many voxels a patch.
+        learning_rate: highest rate, reached after `warm_up`, then down to 0 along a cosine.
+        warm_up: share of the run in which the rate rises.
+        weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+        balance: 1 weighs both classes of a channel equally, 0 leaves them as frequent as they
+            are; in between the weights are 1 / frequency^balance.
+        intensity: changes of the grey values.
+    """
+
+    voxel_size_nm: Spacing
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    n_evaluations: int = 10
+    patience: int = 4
+    batch_voxels: int = 2 * 48**3
+    patch_voxels: int = 48**3
+    learning_rate: float = 3e-3
+    warm_up: float = 0.1
+    weight_decay: float = 1e-2
+    balance: float = 0.5
+    intensity: IntensityChange = field(default_factory=IntensityChange)
+
+    def __post_init__(self) -> None:
+        validate_voxel_size(self.voxel_size_nm)
+        if (self.minutes is None) == (self.steps is None):
+            raise InputError(
+                f"give either minutes or steps, got {self.minutes} minutes and {self.steps} steps."
+            )
+        if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise InputError(f"minutes must be positive, got {self.minutes}.")
+        if self.steps is not None and self.steps < self.n_evaluations:
+            raise InputError(
+                f"steps must be at least n_evaluations ({self.n_evaluations}), got {self.steps}."
+            )
+        for name in ("n_evaluations", "patience", "batch_voxels", "patch_voxels"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
