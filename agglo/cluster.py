@@ -66,11 +66,13 @@ def ray_session(*, n_cpus: int | None = None) -> Iterator[None]:
 def describe_resources() -> str:
     """Say in one line what the cluster of this session has."""
     resources = ray.cluster_resources()
-    n_nodes = sum(node["Alive"] for node in ray.nodes())
-    return (
-        f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs "
-        f"on {n_nodes} node{'s' if n_nodes > 1 else ''}"
+    numbers = (
+        (resources.get("CPU", 0), "CPU"),
+        (resources.get("GPU", 0), "GPU"),
+        (sum(node["Alive"] for node in ray.nodes()), "node"),
     )
+    cpus, gpus, nodes = (f"{n:g} {name}{'' if n == 1 else 's'}" for n, name in numbers)
+    return f"{cpus}, {gpus} on {nodes}"
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:

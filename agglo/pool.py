@@ -261,7 +261,7 @@ class ActorPool:
         if room >= self._n_actors:
             free = ray.available_resources()
             logger.warning(
-                "%d actors %s wait until others leave %g CPU and %g GPU each; free now: %g and %g",
+                "%d actors %s are not ready yet, each takes %g CPU and %g GPU; free now: %g and %g",
                 *(len(self._starting), self._name, self._num_cpus, self._num_gpus),
                 *(free.get("CPU", 0), free.get("GPU", 0)),
             )

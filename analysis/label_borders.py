@@ -50,7 +50,7 @@ def membrane_mask(labels: npt.ArrayLike, *, in_plane: bool = False) -> npt.NDArr
     return mask.reshape(array.shape)
 
 
-def interior_mask(labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def interior_mask(labels: npt.ArrayLike, *, widen_vox: int = 0) -> npt.NDArray[np.bool_]:
     """Mark the cell interiors of each section, parted by membrane one pixel wide where they touch.
 
     A pixel is interior unless its label is 0, or it differs from the label, other than 0, of its
@@ -59,18 +59,32 @@ def interior_mask(labels: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
     Args:
         labels: (z, y, x) or (y, x), any integer dtype; 0 = membrane.
+        widen_vox: pixels by which the parting membrane is widened to all sides (steps across
+            edges), so that it is 1 + 2 widen_vox wide; label 0 is not widened.
 
     Returns:
         Same shape, bool.
+
+    Raises:
+        InputError: `widen_vox` is negative, or the labels are no labels.
     """
+    if widen_vox < 0:
+        raise InputError(f"widen_vox must not be negative, but is {widen_vox}.")
     array = checked_labels(labels, "labels")
     sections = as_sections(array, "labels")
-    mask = sections != 0
+    parting = np.zeros(sections.shape, dtype=bool)
     for axis in (1, 2):
         first, second = _pairs_along(sections, axis)
-        _, after = _pairs_along(mask, axis)
-        after &= (first == second) | (first == 0)
-    return mask.reshape(array.shape)
+        _, after = _pairs_along(parting, axis)
+        after |= (first != second) & (first != 0) & (second != 0)
+    for _ in range(widen_vox):
+        thin = parting.copy()
+        for axis in (1, 2):
+            before, after = _pairs_along(parting, axis)
+            thin_before, thin_after = _pairs_along(thin, axis)
+            before |= thin_after
+            after |= thin_before
+    return ((sections != 0) & ~parting).reshape(array.shape)
 
 
 def drop_borders(labels: npt.ArrayLike, n_vox: int, *, in_plane: bool = False) -> LabelArray:

@@ -275,8 +275,10 @@ def _check_volumes(section: int, **volumes: Volume) -> None:
     """Check that volumes are (z, y, x), of one shape, and have a section."""
     shapes = {name: tuple(volume.shape) for name, volume in volumes.items()}
     first_name, first_shape = next(iter(shapes.items()))
+    if len(first_shape) != 3:
+        raise InputError(f"{first_name} must have axes (z, y, x), but its shape is {first_shape}.")
     for name, shape in shapes.items():
-        if len(shape) != 3 or shape != first_shape:
+        if shape != first_shape:
             raise InputError(
                 f"{first_name} and {name} must have the same shape (z, y, x), but theirs are "
                 f"{first_shape} and {shape}."

@@ -172,22 +172,28 @@ def warping_sweep(
     )
 
 
-def segmentation_warping_error(segmentation: npt.ArrayLike, labels: npt.ArrayLike) -> WarpingResult:
+def segmentation_warping_error(
+    segmentation: npt.ArrayLike, labels: npt.ArrayLike, *, widen_vox: int = 0
+) -> WarpingResult:
     """Compute the warping error between the section-wise interiors of two label volumes.
 
     Both interiors are those of `interior_mask`: membrane one pixel wide on the side of larger y
     or x where labels touch. The proposal is binary, so the order of flips is column-major.
 
+    Flips mend mismatches only, so a membrane cannot cross pixels that agree: a border shifted by
+    more than the width of its membrane, 1 + 2 `widen_vox`, stays a mismatch.
+
     Args:
         segmentation: (z, y, x) or (y, x), any integer dtype, the proposal; 0 = membrane.
         labels: same shape, any integer dtype, the truth; 0 = membrane.
+        widen_vox: pixels by which membranes between touching labels are widened on each side.
 
     Raises:
-        InputError: shapes differ, or an array is no label array.
+        InputError: shapes differ, an array is no label array, or `widen_vox` is negative.
     """
     check_same_shape(np.asarray(segmentation), "segmentation", np.asarray(labels), "labels")
-    boundaries = (~interior_mask(segmentation)).astype(np.float32)
-    return warping_error(boundaries, interior_mask(labels), 0.5)
+    boundaries = (~interior_mask(segmentation, widen_vox=widen_vox)).astype(np.float32)
+    return warping_error(boundaries, interior_mask(labels, widen_vox=widen_vox), 0.5)
 
 
 def _checked_pair(

@@ -52,11 +52,12 @@ def symmetries(
     """
     size = validate_voxel_size(voxel_size_nm)
     found = []
-    for order in permutations(range(3)):
-        pairs = [(size[axis], size[origin]) for axis, origin in enumerate(order)]
+    for z, y, x in permutations(range(3)):
+        pairs = [(size[axis], size[origin]) for axis, origin in enumerate((z, y, x))]
         alike = all(max(pair) < SAME_SIZE * min(pair) for pair in pairs)
-        if alike and not (two_dimensional and order[0] != 0):
-            found += [Symmetry(order, flips) for flips in product((False, True), repeat=3)]
+        if alike and not (two_dimensional and z != 0):
+            for flip_z, flip_y, flip_x in product((False, True), repeat=3):
+                found.append(Symmetry((z, y, x), (flip_z, flip_y, flip_x)))
     return tuple(found)
 
 

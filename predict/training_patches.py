@@ -31,15 +31,15 @@ class TrainingVolume:
         image: (z, y, x) grey values, anything that can be sliced.
         labels: (z, y, x) integer.
         normalisation: of the image.
-        split: where to train and to validate.
         zero_is_membrane: see `boundary_targets.zero_means_membrane`.
+        split: where to train and to validate.
     """
 
     image: Sliceable
     labels: Sliceable
     normalisation: ImageNormalisation
-    split: VolumeSplit
     zero_is_membrane: bool
+    split: VolumeSplit
 
     def __post_init__(self) -> None:
         if tuple(self.image.shape) != tuple(self.labels.shape):

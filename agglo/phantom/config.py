@@ -70,7 +70,7 @@ class PhantomConfig:
     branching: float = 0.5
     density: float = 0.65
     membrane_nm: float = 22.0
-    faint_membranes: float = 0.2
+    faint_membranes: float = 0.1
     mitochondria: float = 0.5
     tubules: float = 0.1
     synapses: float = 0.06
@@ -94,7 +94,7 @@ class PhantomConfig:
             )
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "voxel_size_nm", size)
-        self._check("node_spacing_nm", 4.0 * min(size), 1e6)
+        self._check("node_spacing_nm", max(4.0 * min(size), max(size)), 1e6)
         self._check("calibre_spread", 0.0, MAX_CALIBRE_SPREAD)
         self._check("membrane_nm", 1e-3 * self.node_spacing_nm, 0.5 * self.node_spacing_nm)
         for name in _RATES:

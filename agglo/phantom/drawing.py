@@ -27,7 +27,7 @@ from agglo.phantom.territory import (
     nearest_two,
 )
 
-_TEXTURE_GREY = 11.0
+_TEXTURE_GREY = 12.0
 _DEEP_NM = 60.0
 _SUPPORT = 0.924  # where a membrane's bump ends, in widths at half depth
 

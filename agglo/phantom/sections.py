@@ -15,7 +15,7 @@ GOOD, PALE, STREAKED, BLURRED = 0, 1, 2, 3
 
 _MIDDLE_GREY = 128.0
 _BAND_PERIOD = 24.0  # node spacings
-_BAND_SHARE = 0.15
+_BAND_SHARE = 0.12
 _NOISE_WHITE = 0.4  # weight of white noise; the rest is the same noise smeared over neighbours
 
 
@@ -165,7 +165,7 @@ def _expose(seed, noise, smear_z, band_step, offset, clean, gain, shift, kind, o
                     phase -= np.floor(phase)
                     if phase < _BAND_SHARE:
                         q = 2.0 * phase / _BAND_SHARE - 1.0
-                        grey *= 1.0 - 0.7 * (1.0 - q * q)
+                        grey *= 1.0 - 0.45 * (1.0 - q * q)
                 grain = smear_scale * (
                     smeared[before, j, k] + 2 * smeared[mine, j, k] + smeared[after, j, k]
                     if smear_z

@@ -28,8 +28,8 @@ SYNAPSE_REACH_NM = 160.0
 
 _TBAR_NM = 36.0
 _DENSITY_NM = 70.0
-_VESICLE_CELL_NM = 46.0
-_VESICLE_NM = 17.0
+_VESICLE_CELL_NM = 52.0
+_VESICLE_NM = 21.0
 
 
 @njit(cache=True)
@@ -133,4 +133,4 @@ def _shade_vesicle(seed, far, z, y, x, grey):
     vy = y - iy * _VESICLE_CELL_NM - _VESICLE_NM - slack * unit(mix(h + np.uint64(2)))
     vx = x - ix * _VESICLE_CELL_NM - _VESICLE_NM - slack * unit(mix(h + np.uint64(3)))
     d = math.sqrt(vz * vz + vy * vy + vx * vx)
-    return grey + 0.75 * bump(abs(d - 9.0) / 9.0) * (_VESICLE_GREY - grey)
+    return grey + 0.75 * bump(abs(d - 12.0) / 9.0) * (_VESICLE_GREY - grey)

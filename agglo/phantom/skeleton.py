@@ -38,7 +38,7 @@ class _Tile(NamedTuple):
     """The edges of one tile and where they lead to."""
 
     way_out: npt.NDArray[np.int8]  # (TILE, TILE, TILE) direction code, -1 at the end of a neurite
-    leaves_at: npt.NDArray[np.int64]  # (TILE, TILE, TILE, 3) end node, or first node outside
+    leaves_at: npt.NDArray[np.int8]  # (TILE, TILE, TILE, 3) end node, or first node outside, local
 
 
 @lru_cache(maxsize=1024)
@@ -46,15 +46,15 @@ def _tile(seed: int, branching: float, index: tuple[int, int, int]) -> _Tile:
     start = np.array(index, dtype=np.int64) * TILE
     way_out = np.full((TILE, TILE, TILE), -1, dtype=np.int8)
     grow_tile(seed, branching, start, way_out)
-    leaves_at = np.empty((TILE, TILE, TILE, 3), dtype=np.int64)
-    _follow_in_tile(start, way_out, leaves_at)
+    leaves_at = np.empty((TILE, TILE, TILE, 3), dtype=np.int8)
+    _follow_in_tile(way_out, leaves_at)
     way_out.setflags(write=False)
     leaves_at.setflags(write=False)
     return _Tile(way_out, leaves_at)
 
 
 @njit(cache=True)
-def _follow_in_tile(start, way_out, out_leaves_at):
+def _follow_in_tile(way_out, out_leaves_at):
     n = way_out.shape[0]
     for i in range(n):
         for j in range(n):
@@ -65,9 +65,9 @@ def _follow_in_tile(start, way_out, out_leaves_at):
                     a += STEPS[d, 0]
                     b += STEPS[d, 1]
                     c += STEPS[d, 2]
-                out_leaves_at[i, j, k, 0] = start[0] + a
-                out_leaves_at[i, j, k, 1] = start[1] + b
-                out_leaves_at[i, j, k, 2] = start[2] + c
+                out_leaves_at[i, j, k, 0] = a
+                out_leaves_at[i, j, k, 1] = b
+                out_leaves_at[i, j, k, 2] = c
 
 
 def ends_of_neurites(config: PhantomConfig, nodes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -93,7 +93,8 @@ def ends_of_neurites(config: PhantomConfig, nodes: npt.NDArray[np.int64]) -> npt
             index = tuple(int(t) for t in tiles[group[0]])
             local = current[group] - tiles[group] * TILE
             tile = _tile(config.seed, config.branching, index)  # type: ignore[arg-type]
-            after[group] = tile.leaves_at[local[:, 0], local[:, 1], local[:, 2]]
+            leaves_at = tile.leaves_at[local[:, 0], local[:, 1], local[:, 2]]
+            after[group] = leaves_at + tiles[group] * TILE
         ends[where] = after
         going_on = np.any(after // TILE != tiles, axis=1)
         where = where[going_on]
@@ -279,7 +280,9 @@ def _place_bodies(
                 segment = segments[i, j, k]
                 thick = min(segment[7], segment[10]) / spacing_nm
                 # Smooth along the lattice, so that mitochondria go on from segment to segment.
-                run = 0.5 + 0.5 * value_noise(stream_key(seed, _BODY + 1), z / 2.2, y / 2.2, x / 2.2)
+                run = 0.5 + 0.5 * value_noise(
+                    stream_key(seed, _BODY + 1), z / 2.2, y / 2.2, x / 2.2
+                )
                 if thick > 0.1 and run < 0.15 + 0.6 * mitochondria:
                     body[0] = MITOCHONDRION
                     body[2] = segment[6]

@@ -23,6 +23,7 @@ _WARP, _MEMBRANE, _TEXTURE, _ROTATION = 40, 52, 53, 55
 _MEMBRANE_SPACINGS = 1.5
 _PATCH_SPACINGS = 0.8
 _INVERSIONS = 60
+_MAX_COSINE = 0.85
 
 # Cell of each field of noise in node spacings, and amplitude over cell, for tortuosity 1. The
 # gradient of a field is at most 3 * sqrt(3) * slope = 0.94 < 1, so each is injective.
@@ -31,25 +32,28 @@ _WARP_SLOPE = (0.18, 0.18, 0.14, 0.13)
 
 
 def rotation(seed: int) -> npt.NDArray[np.float64]:
-    """Return the (3, 3) float64 rotation of a phantom, so that its lattice has no axis in common.
+    """Return the (3, 3) float64 rotation of a phantom: no lattice axis lies along a voxel axis.
 
     Made from a quaternion of four hashed numbers, with square roots only.
     """
+    key = np.uint64(stream_key(seed, _ROTATION))
     n = 0
     while True:
-        q = np.array([2.0 * unit_at(stream_key(seed, _ROTATION), n, k, 0) - 1.0 for k in range(4)])
-        square = float(q @ q)
-        if 0.1 < square <= 1.0:  # uniform in the ball, hence uniform over rotations
-            break
+        q = np.array([2.0 * unit_at(key, n, k, 0) - 1.0 for k in range(4)])
         n += 1
-    a, b, c, d = (float(v) for v in q / math.sqrt(square))
-    return np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
-        ]
-    )
+        square = float(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
+        if not 0.1 < square <= 1.0:  # uniform in the ball, hence uniform over rotations
+            continue
+        a, b, c, d = (float(v) / math.sqrt(square) for v in q)
+        turn = np.array(
+            [
+                [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+                [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
+                [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
+            ]
+        )
+        if np.abs(turn).max() < _MAX_COSINE:
+            return turn
 
 
 @njit(cache=True)
@@ -100,7 +104,9 @@ def _displacement(seed, spacing_nm, tortuosity, field, z, y, x):
 
 
 @njit(cache=True)
-def corner_fields(seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, first_cell, out_corners):
+def corner_fields(
+    seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, first_cell, out_corners
+):
     """Fill the fields at the corners of cells.
 
     Args:

@@ -104,15 +104,15 @@ def find_synapses(
                         out_site_nm[count], out_direction[count],
                     ):  # fmt: skip
                         continue
-                    _voxel_of(seed, spacing_nm, tortuosity, turn, voxel_nm, out_site_nm[count], centre)
+                    _voxel_of(
+                        seed, spacing_nm, tortuosity, turn, voxel_nm, out_site_nm[count], centre
+                    )
                     label_box(
                         seed, spacing_nm, tortuosity, turn, max_radius_nm, voxel_nm, cell_shape,
                         centre - _LOOK_AROUND, start, shape, ids, segments, has_segment, labels,
                     )  # fmt: skip
                     position = out_position[count]
-                    if not _pick_contact(
-                        labels, ids[pre], ids[post], voxel_nm, centre, position
-                    ):
+                    if not _pick_contact(labels, ids[pre], ids[post], voxel_nm, centre, position):
                         continue
                     sz, sy, sx = straighten(
                         seed, spacing_nm, tortuosity, turn, position[0] * voxel_nm[0],

@@ -28,6 +28,7 @@ WINDOW = 6
 
 MAX_CANDIDATES = (2 * WINDOW + 1) ** 3
 
+
 @njit(cache=True)
 def cone_distance(segment, z, y, x):
     """Return the distance of a point to a round cone and where its nearest point lies.
@@ -234,6 +235,14 @@ def label_box(
                                 continue
                             fields_at(corners, i, j, k, cell_shape, z, y, x, point)
                             node, _, _, _ = nearest_two(
-                                candidates, distance, n, centre, ids, segments, point[0], point[1], point[2]
+                                candidates,
+                                distance,
+                                n,
+                                centre,
+                                ids,
+                                segments,
+                                point[0],
+                                point[1],
+                                point[2],
                             )
                             out_labels[oz, oy, ox] = ids[node]

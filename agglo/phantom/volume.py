@@ -25,7 +25,7 @@ SYNAPSE_DTYPE = np.dtype([("pre", np.uint64), ("post", np.uint64), ("position", 
 
 _CELL_SPACINGS = 2.0 / 7.0  # side of a cell of voxels
 _BLUR_NM = 34.0
-_STRETCH = 3.0  # far more than the warp ever stretches a cell
+_STRETCH = 4.0  # more than the warp ever stretches a few cells
 _FARTHEST_NODE = 1 << 19
 
 
@@ -80,9 +80,9 @@ def make_phantom(
             f"offset must keep the block within {tuple(limit.tolist())} voxels of the origin, "
             f"got offset {tuple(first.tolist())} and shape {tuple(size.tolist())}."
         )
-    cell_shape = np.maximum(
-        1, np.rint(_CELL_SPACINGS * config.node_spacing_nm / voxel_nm)
-    ).astype(np.int64)
+    cell_shape = np.maximum(1, np.rint(_CELL_SPACINGS * config.node_spacing_nm / voxel_nm)).astype(
+        np.int64
+    )
     turn = rotation(config.seed)
     first_cell = first // cell_shape
     low_nm, high_nm = np.empty(3), np.empty(3)

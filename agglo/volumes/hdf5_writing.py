@@ -66,8 +66,10 @@ def write_datasets(
         attributes: further attributes of the main dataset.
 
     Raises:
-        InputError: where the disk does not take it, or the file changed in the meantime.
+        InputError: where the disk does not take it, the file changed in the meantime, or it holds
+            a dataset of that name by now that may not be replaced.
     """
+    output.require_free()
     staging = Staging(output.address.path)
     names = output.dataset_names()
     try:

@@ -43,7 +43,12 @@ def test_a_state_comes_back_as_it_was(state: dict[str, Any]) -> None:
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_damage_is_seen_or_does_no_harm(data: st.DataObject) -> None:
-    state = {"weights": np.arange(12.0).reshape(3, 4), "n": np.uint8([7]), "name": "x", "loss": 0.5}
+    state = {
+        "weights": np.arange(12.0).reshape(3, 4),
+        "n": np.array([7], np.uint8),
+        "name": "x",
+        "loss": 0.5,
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npz"
         save_checkpoint(path, state)
@@ -84,7 +89,9 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "x.npz")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.npz"
     save_checkpoint(path, {"n": 1})
 

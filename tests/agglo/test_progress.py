@@ -92,10 +92,10 @@ def test_numbers_stand_to_the_right_and_nothing_is_cut(monkeypatch: pytest.Monke
     stream = io.StringIO()
     monkeypatch.setattr(module, "console", Console(file=stream, width=60))
     show_table("", ["name", "n"], [["a" * 80, 1], ["b", 1000]])
-    lines = stream.getvalue().splitlines()
-    assert "".join(lines).count("a") == 80 + len("name".replace("n", "").replace("me", ""))
-    assert lines[-2].rstrip().endswith("1000")
-    assert lines[3].index("1") == lines[-2].index("1000") + 3
+    lines = [line for line in stream.getvalue().splitlines() if set(line) & set("ab0")]
+    assert "".join(lines[1:]).count("a") == 80
+    assert max(map(len, stream.getvalue().splitlines())) <= 60
+    assert lines[1].rindex("1") == lines[-1].rindex("1000") + 3
 
 
 def test_messages_are_shown_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,6 +168,13 @@ def test_half_a_file_is_refused(tmp_path: Path, kind: str):
     refused(text, r"a\.\w+(:raw)? (cannot be read: .|is cut off at byte \d)")
 
 
+def test_a_tiff_without_its_end_is_refused_before_it_is_read(tmp_path: Path):
+    path, text = make("packed-tif", tmp_path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"a\.tif is cut off at byte \d+, within page 5"):
+        open_volume(text, argument="--image")
+
+
 def test_tiff_images_that_are_no_stacks(tmp_path: Path):
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((2, 8, 9, 3), np.uint8), photometric="rgb")
     refused(tmp_path / "rgb.tif", r"has the axes QYXS with shape \(2, 8, 9, 3\)")

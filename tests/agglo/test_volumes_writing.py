@@ -284,6 +284,31 @@ def test_the_old_zarr_comes_back_where_the_new_one_cannot_take_its_place(
     assert names(tmp_path) == ["v.zarr"]
 
 
+@pytest.mark.parametrize("target", ["v.zarr", "v.h5:x"])
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch, target: str):
+    events: list[str] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def spied_fsync(descriptor: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spied_fsync)
+    for name, act in [("rename", rename), ("replace", replace)]:
+        monkeypatch.setattr(
+            os, name, lambda a, b, act=act: (events.append(f"to {Path(b).name}"), act(a, b))
+        )
+    write_volume(str(tmp_path / target), SAMPLE, voxel_size_nm=None)
+    final = target.partition(":")[0]
+    place = events.index(f"to {final}")
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = set(events[:place])
+    if target == "v.zarr":
+        assert {path.name for path in written} <= before
+    assert any(name.startswith(f".{final}.") for name in before)
+    assert tmp_path.name in events[place:]
+
+
 def test_everything_else_in_an_hdf5_file_is_kept(tmp_path: Path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

@@ -27,6 +27,12 @@ def test_interior_gives_up_the_side_of_larger_x_or_y():
     assert interior_mask(DRAWN.T).astype(int).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
 
 
+def test_widened_membranes_leave_drawn_ones_alone():
+    row = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0, 2]])
+    assert interior_mask(row).astype(int).tolist() == [[1, 1, 1, 1, 0, 1, 1, 1, 0, 1]]
+    assert interior_mask(row, widen_vox=1).astype(int).tolist() == [[1, 1, 1, 0, 0, 0, 1, 1, 0, 1]]
+
+
 def test_in_plane_does_not_look_across_sections():
     stack = np.array([np.full((3, 3), 1), np.full((3, 3), 2)])
     assert border_mask(stack).all()
@@ -77,8 +83,9 @@ def test_tolerance_equals_distances_to_other_labels(labels, n_vox, in_plane):
     for label in np.unique(labels):
         others = labels != label
         if n_vox and others.any():
-            near = ndimage.distance_transform_edt(~others, sampling=spacing) <= n_vox
-            expected[near & ~others] = 0
+            distance = np.empty(labels.shape)
+            ndimage.distance_transform_edt(~others, sampling=spacing, distances=distance)
+            expected[(distance <= n_vox) & ~others] = 0
     np.testing.assert_array_equal(drop_borders(labels, n_vox, in_plane=in_plane), expected)
 
 
@@ -91,11 +98,20 @@ def test_interiors_of_different_labels_never_touch(labels):
         first = np.moveaxis(interior * labels, axis, 0)[:-1]
         second = np.moveaxis(interior * labels, axis, 0)[1:]
         assert not ((first != second) & (first != 0) & (second != 0)).any()
+    for n_steps in (1, 2):
+        parting = (labels != 0) & ~interior
+        diamond = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]])
+        wide = np.asarray(ndimage.binary_dilation(parting, diamond, iterations=n_steps))
+        np.testing.assert_array_equal(
+            interior_mask(labels, widen_vox=n_steps), (labels != 0) & ~wide
+        )
     where_inside = ~membrane_mask(labels, in_plane=True)
     assert interior[where_inside].all()
 
 
 def test_wrong_input_is_refused():
+    with pytest.raises(InputError, match="widen_vox must not be negative, but is -2"):
+        interior_mask(DRAWN, widen_vox=-2)
     with pytest.raises(InputError, match="n_vox must not be negative, but is -1"):
         drop_borders(DRAWN, -1)
     with pytest.raises(

@@ -137,7 +137,7 @@ def test_order_of_arguments_does_not_matter(volume: Volume) -> None:
                     rows[a],
                     rows[b],
                     contact,
-                    (order == 0) or (order == 2),
+                    order != 1,
                     np.ones(3),
                     out[order],
                 )

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from analysis.input_error import InputError
 from predict.blockwise import predict_volume
-from predict.boundary_targets import boundary_targets
 from predict.boundary_settings import BoundaryTraining
+from predict.boundary_targets import boundary_targets
 from predict.boundary_training import (
     boundary_loss,
     is_finished,
@@ -50,7 +50,10 @@ def _cells(shape, n_cells: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     seeds = np.zeros(shape, np.int32)
     seeds[tuple(rng.integers(0, extent, n_cells) for extent in shape)] = np.arange(1, n_cells + 1)
-    _, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        seeds == 0, return_distances=False, return_indices=True
+    )
+    assert isinstance(nearest, np.ndarray)
     labels = seeds[tuple(nearest)]
     walls = boundary_targets(labels, zero_is_membrane=False, in_section=False).target[0]
     image = 170 - 90 * ndimage.gaussian_filter(walls, 0.5) + rng.normal(0, 12, shape)
@@ -60,7 +63,7 @@ def _cells(shape, n_cells: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _volume(shape=(24, 40, 32), fold=0, n_folds=2) -> TrainingVolume:
     image, labels = _cells(shape, 40, seed=3)
     split = split_volume(image.shape, n_folds, fold)
-    return TrainingVolume(image, labels, measure_normalisation(image), split, False)
+    return TrainingVolume(image, labels, measure_normalisation(image), False, split)
 
 
 def _train(training: BoundaryTraining, network=NETWORK, **options):
@@ -186,7 +189,7 @@ def test_targets_of_a_patch_are_those_of_the_whole_volume(network):
     voxel_size = (8, 8, 8) if network is NETWORK else (50, 4, 4)
     training = replace(SETTINGS, voxel_size_nm=voxel_size, patch_voxels=8**3)
     split = VolumeSplit((split_volume((12, 40, 40), 1, 0).training), (), None)
-    volume = TrainingVolume(image, labels, measure_normalisation(image), split, False)
+    volume = TrainingVolume(image, labels, measure_normalisation(image), False, split)
     sampler = PatchSampler(network, training, [volume])
     flat = network is FLAT
     whole_target, _ = boundary_targets(labels, zero_is_membrane=False, in_section=flat)
@@ -216,7 +219,7 @@ def test_targets_of_a_patch_are_those_of_the_whole_volume(network):
 def test_patches_fit_thin_parts_and_keep_exchanged_axes_equal():
     image, labels = _cells((10, 60, 80), 40, seed=1)
     normalisation = measure_normalisation(image)
-    volume = TrainingVolume(image, labels, normalisation, split_volume(image.shape, 2, 0), False)
+    volume = TrainingVolume(image, labels, normalisation, False, split_volume(image.shape, 2, 0))
     cube = PatchSampler(NETWORK, SETTINGS, [volume])
     assert cube.patch_shape == (8, 8, 8)
     assert cube.n_patches == 16
@@ -260,7 +263,7 @@ def test_class_weights_follow_the_balance():
 def test_sections_labelled_alone_train_a_flat_network():
     image, labels = _cells((6, 48, 48), 40, seed=2)
     normalisation = measure_normalisation(image)
-    volume = TrainingVolume(image, labels, normalisation, split_volume(image.shape, 2, 0), False)
+    volume = TrainingVolume(image, labels, normalisation, False, split_volume(image.shape, 2, 0))
     training = replace(SETTINGS, voxel_size_nm=(50, 4, 4))
     _, state = train_boundary_network(FLAT, training, [volume], DEVICE)
     assert np.isfinite([record["val_loss"] for record in state["evaluations"]]).all()
@@ -292,7 +295,7 @@ def test_bad_volumes():
         start_training(NETWORK, SETTINGS, [replace(volume, labels=np.zeros((24, 40, 32), int))])
     image, labels = _cells((3, 40, 40), 10, seed=0)
     thin = TrainingVolume(
-        image, labels, measure_normalisation(image), split_volume(image.shape, 2, 0), False
+        image, labels, measure_normalisation(image), False, split_volume(image.shape, 2, 0)
     )
     with pytest.raises(InputError, match=r"but the network needs at least \(4, 4, 4\)"):
         start_training(NETWORK, SETTINGS, [thin])

@@ -1,0 +1,55 @@
+"""`agglo boundaries predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agglo.boundaries.prediction import predict_boundaries
+from agglo.cluster import ray_session
+from agglo.json_file import write_json
+from agglo.progress import console
+
+
+@dataclass(frozen=True)
+class Command:
+    """Predict a boundary map, with the affinities nested in it.
+
+    Example: agglo boundaries predict --image em.h5:raw --model model --out boundaries.zarr
+    """
+
+    image: str
+    """the image"""
+    model: Path
+    """model folder"""
+    out: str
+    """where the boundary map goes; the affinities are OUT:affinities"""
+    out_of_fold: bool = False
+    """for a volume the model was trained on: predict each part by the fold that did not see it"""
+    voxel_size_nm: tuple[float, float, float] | None = None
+    """edges of a voxel (z y x) where the file states none"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where to compute; auto takes a GPU where the cluster has one"""
+    overwrite: bool = False
+    """replace an output that exists"""
+    seed: int = 0
+    """unused: prediction draws nothing"""
+    json: Path | None = None
+    """write the results here"""
+
+    def run(self) -> None:
+        """Predict."""
+        with ray_session():
+            results = predict_boundaries(
+                self.image,
+                self.model,
+                self.out,
+                out_of_fold=self.out_of_fold,
+                voxel_size_nm=self.voxel_size_nm,
+                device=self.device,
+                overwrite=self.overwrite,
+            )
+        console.print(", ".join(f"{name} {value}" for name, value in results.items()))
+        if self.json:
+            write_json(self.json, results)

@@ -1,0 +1,68 @@
+"""`agglo replay`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agglo.json_file import write_json
+from agglo.policy_file import load_policy
+from agglo.progress import console, show_table
+from agglo.replay import check_recording_output, record_volumes, save_recording, summary_of
+
+
+@dataclass(frozen=True)
+class Command:
+    """Record an episode of a merge policy over a volume, for notebooks/replay.ipynb.
+
+    Example: agglo replay --policy run --image em.h5:raw --boundaries boundaries.zarr
+    --superpixels superpixels.zarr --labels em.h5:neurons --out episode.npz
+    """
+
+    policy: str
+    """run folder of a trained policy"""
+    image: str
+    """the image"""
+    boundaries: str
+    """its boundary map"""
+    superpixels: str
+    """its superpixels"""
+    out: Path
+    """where the recording goes, a file"""
+    labels: str | None = None
+    """its neurons, 0 = not known: records what every merge did to the error"""
+    section: int | None = None
+    """z of the section kept for the pictures; the middle one if not given"""
+    threshold: float | None = None
+    """let the policy stop below this key instead of its own threshold"""
+    baseline: bool = False
+    """record mean-boundary agglomeration instead, its threshold from the policy's training shards"""
+    voxel_size_nm: tuple[float, float, float] | None = None
+    """edges of a voxel (z y x) where the files state none"""
+    overwrite: bool = False
+    """replace a recording that exists"""
+    seed: int = 0
+    """unused: applying a policy draws nothing"""
+    json: Path | None = None
+    """write the results here"""
+
+    def run(self) -> None:
+        """Record."""
+        policy = load_policy(self.policy)
+        check_recording_output(self.out, overwrite=self.overwrite)
+        recording = record_volumes(
+            policy.baseline() if self.baseline else policy,
+            self.image,
+            self.boundaries,
+            self.superpixels,
+            self.labels,
+            section=self.section,
+            threshold=self.threshold,
+            voxel_size_nm=self.voxel_size_nm,
+        )
+        save_recording(self.out, recording, overwrite=self.overwrite)
+        results = summary_of(recording)
+        show_table(f"episode in {self.out}", ("", ""), list(results.items()))
+        console.print("notebooks/replay.ipynb shows it: set EPISODE in its first cell")
+        if self.json:
+            write_json(self.json, results)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agglo.boundaries.model_folder import (
+    MODEL_FILE,
+    BoundaryModel,
+    TrainedOn,
+    fingerprint,
+    read_model,
+    write_model,
+)
+from analysis.input_error import InputError
+from predict.box import Box
+from predict.image_normalisation import ImageNormalisation
+from predict.unet import BoundaryUNet, UNetConfig
+
+NETWORK = UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6))
+
+
+def _image(seed: int = 0, shape=(4, 6, 20)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def _model() -> BoundaryModel:
+    torch.manual_seed(0)
+    return BoundaryModel(
+        network=NETWORK,
+        voxel_size_nm=(30.0, 6.0, 6.0),
+        normalisation=ImageNormalisation(120.5, 30.25),
+        volumes=(TrainedOn("/a.h5:raw", "/a.h5:gt", (4, 6, 20), fingerprint(_image())),),
+        scores=({"val_auc": 0.9}, {"val_auc": 0.8}),
+        weights=tuple(BoundaryUNet(NETWORK).state_dict() for _ in range(2)),
+    )
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    model = _model()
+    write_model(tmp_path, model)
+    again = read_model(tmp_path)
+    assert replace(again, weights=()) == replace(model, weights=())
+    for known, found in zip(model.weights, again.weights, strict=True):
+        assert known.keys() == found.keys()
+        assert all(torch.equal(known[name], found[name]) for name in known)
+    described = json.loads((tmp_path / MODEL_FILE).read_text())
+    assert described["fold_parts"][0] == [[[0, 0, 0], [4, 6, 10]], [[0, 0, 10], [4, 6, 20]]]
+
+
+def test_parts_are_known_by_the_content_of_a_volume():
+    model = _model()
+    assert model.parts_of(_image()) == (
+        Box((0, 0, 0), (4, 6, 10)),
+        Box((0, 0, 10), (4, 6, 20)),
+    )
+    assert model.parts_of(_image(seed=1)) is None
+    assert model.parts_of(_image().reshape(4, 20, 6)) is None
+
+
+def test_fingerprint_is_of_the_values_not_of_the_bytes_on_disk():
+    image = _image().astype(np.uint16)
+    assert fingerprint(image) == fingerprint(image.astype(">u2"))
+    changed = image.copy()
+    changed[2, 3, 4] += 1
+    assert fingerprint(changed) != fingerprint(image)
+
+
+def _damage(folder: Path, what: str) -> None:
+    file = folder / MODEL_FILE
+    described = json.loads(file.read_text())
+    if what == "unfinished":
+        file.unlink()
+    elif what == "version":
+        file.write_text(json.dumps({**described, "version": 99}))
+    elif what == "other":
+        file.write_text("[1, 2]")
+    elif what == "half_json":
+        file.write_text(file.read_text()[:100])
+    elif what == "missing_key":
+        del described["normalisation"]
+        file.write_text(json.dumps(described))
+    elif what == "half_weights":
+        weights = folder / "fold_1.pt"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif what == "no_weights":
+        (folder / "fold_0.pt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("unfinished", "--model: .* has no model.json; its training has not ended"),
+        ("version", "has version 99, but version 1 is read here"),
+        ("other", "does not describe a boundary model"),
+        ("half_json", "model.json cannot be read"),
+        ("missing_key", "model.json is damaged .*normalisation"),
+        ("half_weights", "fold_1.pt of 1000 bytes is damaged, its checksum does not fit"),
+        ("no_weights", "fold_0.pt cannot be read"),
+    ],
+)
+def test_damaged_folders(tmp_path: Path, what: str, message: str):
+    write_model(tmp_path, _model())
+    _damage(tmp_path, what)
+    with pytest.raises(InputError, match=message):
+        read_model(tmp_path)
+
+
+def test_no_folder(tmp_path: Path):
+    with pytest.raises(InputError, match="--model: there is no model folder"):
+        read_model(tmp_path / "nothing")

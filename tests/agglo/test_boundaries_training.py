@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from agglo.boundaries import training as module
+from agglo.boundaries.model_folder import BoundaryModel, read_model
+from agglo.boundaries.prediction import predict_boundaries
+from agglo.boundaries.training import BoundaryConfig, train_boundaries
+from agglo.pool import ActorPool
+from agglo.volumes import open_volume
+from analysis.boundary_scores import score_boundaries
+from analysis.input_error import InputError
+from analysis.label_borders import border_mask
+from predict.blockwise import predict_volume
+from predict.boundary_training import load_network
+from predict.compute_device import choose_device
+from predict.folds import fold_parts
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+CONFIG = BoundaryConfig(steps=12, widths=(6, 8), seed=3)
+SHAPE = (20, 44, 32)
+
+
+def _cells(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    seeds = np.zeros(SHAPE, np.int32)
+    seeds[tuple(rng.integers(0, extent, 40) for extent in SHAPE)] = np.arange(1, 41)
+    nearest = ndimage.distance_transform_edt(
+        seeds == 0, return_distances=False, return_indices=True
+    )
+    assert isinstance(nearest, np.ndarray)
+    labels = seeds[tuple(nearest)]
+    image = 170 - 90 * ndimage.gaussian_filter(border_mask(labels).astype(float), 0.5)
+    return (image + rng.normal(0, 12, SHAPE)).clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("volume") / "cells.h5"
+    image, labels = _cells(0)
+    with h5py.File(path, "w") as file:
+        file["raw"], file["gt"] = image, labels
+        file["other"], file["gt_float"] = _cells(1)[0], labels.astype(np.float32)
+        for name in file:
+            file[name].attrs["voxel_size_nm"] = (8.0, 8.0, 8.0)
+        file["bare"], file["short"] = image, labels[1:]
+        file["coarse"] = image
+        file["coarse"].attrs["voxel_size_nm"] = (16.0, 16.0, 16.0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(volume: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "model"
+    train_boundaries([f"{volume}:raw"], [f"{volume}:gt"], out, replace(CONFIG, steps=60))
+    return out
+
+
+def _train(volume: Path, out: Path, config: BoundaryConfig = CONFIG, **options) -> BoundaryModel:
+    return train_boundaries([f"{volume}:raw"], [f"{volume}:gt"], out, config, **options)
+
+
+def _equal(first: BoundaryModel, second: BoundaryModel) -> bool:
+    return all(
+        torch.equal(a[name], b[name])
+        for a, b in zip(first.weights, second.weights, strict=True)
+        for name in a
+    )
+
+
+def test_a_model_folder_is_whole_and_says_what_it_is(trained: Path, volume: Path):
+    model = read_model(trained)
+    assert model.n_folds == 2
+    assert model.voxel_size_nm == (8, 8, 8)
+    assert model.volumes[0].image == f"{volume}:raw"
+    records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert {record["fold"] for record in records} == {0, 1}
+    assert {"step", "loss", "val_loss", "val_auc", "val_ap", "seconds"} <= set(records[0])
+    assert all(score["val_auc"] > 0.85 for score in model.scores)
+
+
+def test_out_of_fold_and_mean_predictions(trained: Path, volume: Path, tmp_path: Path):
+    model = read_model(trained)
+    image = open_volume(f"{volume}:raw", argument="--image").read()
+    labels = open_volume(f"{volume}:gt", argument="--labels").read()
+    device = choose_device("cpu")
+    networks = [load_network(model.network, weights, device) for weights in model.weights]
+    options = {"normalisation": model.normalisation, "device": device}
+    for out_of_fold in (True, False):
+        out = tmp_path / f"map_{out_of_fold}.zarr"
+        result = predict_boundaries(f"{volume}:raw", trained, str(out), out_of_fold=out_of_fold)
+        assert result["n_voxels"] == image.size
+        boundaries = open_volume(str(out), argument="--boundaries")
+        affinities = open_volume(f"{out}:affinities", argument="--boundaries")
+        assert boundaries.voxel_size_nm == (8, 8, 8)
+        assert boundaries.attributes["out_of_fold"] == out_of_fold
+        found = np.concatenate([boundaries.read()[None], affinities.read()])
+        if out_of_fold:
+            expected = np.concatenate(
+                [
+                    predict_volume([networks[fold]], image, region=part, **options)
+                    for fold, part in enumerate(fold_parts(SHAPE, 2))
+                ],
+                axis=2,  # the parts lie side by side along y, the longest axis
+            )
+        else:
+            expected = predict_volume(networks, image, **options)
+        np.testing.assert_allclose(found, expected, atol=0.02)
+        assert score_boundaries(found[0], border_mask(labels)).auc > 0.85
+
+
+def test_a_volume_of_another_range_is_predicted_alike(trained: Path, volume: Path, tmp_path: Path):
+    image = open_volume(f"{volume}:other", argument="--image").read()
+    np.save(tmp_path / "same.npy", image)
+    np.save(tmp_path / "unit.npy", image.astype(np.float32) / 255)
+    maps = []
+    for name in ("same", "unit"):
+        out = str(tmp_path / f"{name}.zarr")
+        predict_boundaries(str(tmp_path / f"{name}.npy"), trained, out)
+        maps.append(open_volume(out, argument="--boundaries").read())
+    assert np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] > 0.98
+
+
+def test_steps_make_a_run_that_can_be_repeated(volume: Path, tmp_path: Path):
+    first = _train(volume, tmp_path / "first")
+    second = _train(volume, tmp_path / "second")
+    assert _equal(first, second)
+    assert not _equal(first, _train(volume, tmp_path / "third", replace(CONFIG, seed=4)))
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_model(volume: Path, tmp_path: Path):
+    whole = _train(volume, tmp_path / "whole")
+
+    class Interruption(Exception):
+        pass
+
+    def stop(record: dict) -> None:
+        if record["fold"] == 1 and record["step"] > 5:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        _train(volume, tmp_path / "cut", on_evaluation=stop)
+    with pytest.raises(InputError, match="its training has not ended"):
+        read_model(tmp_path / "cut")
+    with pytest.raises(InputError, match="--resume goes on, --overwrite starts anew"):
+        _train(volume, tmp_path / "cut")
+    with pytest.raises(InputError, match=r"--resume: .* is of another configuration, seed was 3"):
+        _train(volume, tmp_path / "cut", replace(CONFIG, seed=4), resume=True)
+    resumed = _train(volume, tmp_path / "cut", resume=True)
+    assert _equal(whole, resumed)
+    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
+    steps = [[(r["fold"], r["step"]) for r in map(json.loads, text.splitlines())] for text in lines]
+    assert steps[0] == steps[1]
+
+
+def test_a_killed_actor_costs_an_interval_and_nothing_else(
+    volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = _train(volume, tmp_path / "whole")
+    killed: list[int] = []
+
+    class Killing(ActorPool):
+        def run(self, method: str, tasks, *, on_result: Callable | None = None):
+            if not killed:
+                killed.append(self.pids()[0])
+                timer = threading.Timer(0.05, lambda: os.kill(killed[0], signal.SIGKILL))
+                timer.start()
+            return super().run(method, tasks, on_result=on_result)
+
+    monkeypatch.setattr(module, "ActorPool", Killing)
+    again = _train(volume, tmp_path / "again")
+    assert killed
+    assert _equal(whole, again)
+
+
+def test_by_the_clock(volume: Path, tmp_path: Path):
+    started = time.perf_counter()
+    model = _train(volume, tmp_path / "model", replace(CONFIG, steps=None, minutes=0.05))
+    assert time.perf_counter() - started > 3
+    assert model.n_folds == 2
+
+
+def test_bad_input(volume: Path, trained: Path, tmp_path: Path):
+    out = tmp_path / "model"
+
+    def refuse(images: list[str], labels: list[str], message: str, **options) -> None:
+        with pytest.raises(InputError, match=message):
+            train_boundaries(
+                [f"{volume}:{name}" for name in images],
+                [f"{volume}:{name}" for name in labels],
+                out,
+                **{"config": CONFIG, **options},
+            )
+        assert not out.exists()
+
+    refuse(["raw"], [], "--image and --labels must name equally many volumes.* 1 and 0")
+    refuse(["raw"], ["short"], "--labels has shape .* and --image has shape")
+    refuse(["raw"], ["gt_float"], "--labels: .* has values of type float32")
+    refuse(["raw", "coarse"], ["gt", "gt"], "one model needs equal voxels")
+    refuse(["bare"], ["bare"], "--voxel-size-nm is needed")
+    refuse(["raw"], ["gt"], "too small to train 30 fold", config=replace(CONFIG, folds=30))
+    refuse(["raw"], ["gt"], "--folds: at least 1", config=replace(CONFIG, folds=0))
+    refuse(["raw"], ["gt"], "device", device="tpu")
+    with pytest.raises(InputError, match=r"--out: .*exists"):
+        _train(volume, trained)
+
+    map_ = str(tmp_path / "map.zarr")
+    with pytest.raises(InputError, match=r"--out-of-fold: .*other is none of the volumes"):
+        predict_boundaries(f"{volume}:other", trained, map_, out_of_fold=True)
+    with pytest.raises(InputError, match="--model: there is no model folder"):
+        predict_boundaries(f"{volume}:raw", tmp_path / "none", map_)
+    constant = tmp_path / "constant.npy"
+    np.save(constant, np.full(SHAPE, 9, np.uint8))
+    with pytest.raises(InputError, match="image is constant"):
+        predict_boundaries(str(constant), trained, map_)
+    holes = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    holes[3, 4, 5] = np.nan
+    np.save(tmp_path / "holes.npy", holes)
+    with pytest.raises(InputError, match="not finite"):
+        predict_boundaries(str(tmp_path / "holes.npy"), trained, map_)
+    assert not Path(map_).exists()
+    assert not list(tmp_path.glob(".map*"))
+    predict_boundaries(f"{volume}:other", trained, map_)
+    with pytest.raises(InputError, match="--overwrite replaces it"):
+        predict_boundaries(f"{volume}:other", trained, map_)

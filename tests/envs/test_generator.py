@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from envs import statistics as st
+from envs.generator import GivenInstances, Instance, VoronoiGenerator
+from envs.merge_network import mean_boundary_network
+from envs.rollout import play_episode
+from envs.truth_rows import errors_of_rows, start_rows
+from tests.envs.random_tissue import cell_instance
+
+
+def drawn(generator: VoronoiGenerator, seed: int) -> Instance:
+    return generator(np.random.default_rng(seed))
+
+
+def arrays_of(instance: Instance) -> list[np.ndarray]:
+    graph, truth = instance
+    return [graph.ids, graph.regions, graph.edges, graph.contacts, *truth]
+
+
+def test_same_random_state_makes_the_same_instance() -> None:
+    generator = VoronoiGenerator()
+    for one, two in zip(arrays_of(drawn(generator, 1)), arrays_of(drawn(generator, 1)), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (
+        drawn(generator, 1).graph.regions.sum(0) != drawn(generator, 2).graph.regions.sum(0)
+    ).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tissue_fills_the_cube_and_superpixels_lie_inside_neurons(seed: int) -> None:
+    graph, truth = drawn(VoronoiGenerator(side_vox=12, n_superpixels=20, n_neurons=4), seed)
+    assert graph.regions[:, st.SIZE].sum() == 12**3
+    assert 2 <= graph.n_regions <= 20
+    assert nx.is_connected(nx.Graph(graph.edges.tolist()))
+    np.testing.assert_array_equal(truth.rows, np.arange(graph.n_regions))
+    np.testing.assert_array_equal(truth.counts, graph.regions[:, st.SIZE])
+    assert 1 <= len(np.unique(truth.labels)) <= 4
+
+
+def test_membranes_part_neurons_unless_noise_hides_them() -> None:
+    """Without noise mean boundaries find the neurons: no merge between two of them is made."""
+    graph, truth = drawn(VoronoiGenerator(noise=0.0), 3)
+    assert 0 < errors_of_rows(start_rows(truth, graph.n_regions))[0]
+    episode = play_episode(graph, mean_boundary_network(0.6), truth=truth)
+    assert len(episode.merges) > 20
+    assert (episode.gains_rand > 0).all()
+    assert episode.vi[1] < episode.vi[0] / 2
+
+
+def test_one_superpixel_is_an_instance() -> None:
+    graph, truth = drawn(VoronoiGenerator(side_vox=4, n_superpixels=1, n_neurons=1), 0)
+    assert (graph.n_regions, graph.n_edges) == (1, 0)
+    assert truth.counts.tolist() == [64]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"side_vox": 3}, "in a cube of side 3"),
+        ({"n_neurons": 0}, "cannot make 0 neurons of 60 superpixels"),
+        ({"n_neurons": 61}, "cannot make 61 neurons of 60 superpixels"),
+        ({"noise": -0.1}, r"noise must lie in \[0, 1\], not -0.1"),
+        ({"noise": float("nan")}, r"noise must lie in \[0, 1\], not nan"),
+    ],
+)
+def test_impossible_tissue_is_told(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VoronoiGenerator(**arguments)
+
+
+def test_given_instances_are_drawn_uniformly() -> None:
+    instances = tuple(cell_instance(seed, side=5, n_cells=3)[1] for seed in range(3))
+    rng = np.random.default_rng(0)
+    counts = np.zeros(3, int)
+    for _ in range(300):
+        instance = GivenInstances(instances)(rng)
+        counts[[instance is one for one in instances]] += 1
+    assert counts.sum() == 300
+    assert (counts > 70).all()
+    with pytest.raises(ValueError, match="at least one instance"):
+        GivenInstances(())
