@@ -62,6 +62,7 @@ class DemoResult:
     policy: Evaluation
     mean_boundary: Evaluation
     boundaries: Evaluation
+    n_superpixels: int
     records: list[dict[str, Any]]
     seconds: dict[str, float]
 
@@ -139,7 +140,7 @@ def run_demo(
         clock.begin("policy training")
         policy = _train(out, config, overwrite, on_round)
     clock.begin("segmentation")
-    _segment(out, policy, overwrite)
+    n_superpixels = _segment(out, policy, overwrite)
     clock.begin("evaluation")
     found = {name: _evaluate(out, name) for name in ("policy", "mean_boundary")}
     of_map = evaluate_boundaries(
@@ -152,7 +153,9 @@ def run_demo(
         evaluation.save_pictures(out / "pictures" / name)
     clock.begin("")
     records = RunFolder.read(out / "policy").records()
-    return DemoResult(found["policy"], found["mean_boundary"], of_map, records, clock.seconds)
+    return DemoResult(
+        found["policy"], found["mean_boundary"], of_map, n_superpixels, records, clock.seconds
+    )
 
 
 class _Clock:
@@ -214,10 +217,11 @@ def _train(
     )
 
 
-def _segment(out: Path, policy: Policy, overwrite: bool) -> None:
-    """Segment the block reported on, by the policy and by mean-boundary agglomeration."""
+def _segment(out: Path, policy: Policy, overwrite: bool) -> int:
+    """Segment the block reported on by policy and baseline; return how many superpixels it has."""
+    n_superpixels = 0
     for name, chosen in (("policy", policy), ("mean_boundary", policy.baseline())):
-        segment_volume(
+        results = segment_volume(
             chosen,
             f"{out}/test/image.zarr",
             f"{out}/test/boundaries.zarr",
@@ -225,6 +229,8 @@ def _segment(out: Path, policy: Policy, overwrite: bool) -> None:
             f"{out}/test/{name}.zarr",
             overwrite=overwrite,
         )
+        n_superpixels = results["n_superpixels"]
+    return n_superpixels
 
 
 def _evaluate(out: Path, name: str) -> Evaluation:

@@ -1,15 +1,13 @@
-"""Record an episode of a merge policy, and keep the recording on disk."""
+"""Record an episode of a merge policy."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from agglo.checkpoint_file import SpoiltCheckpointError, load_checkpoint, save_checkpoint
 from agglo.policy_file import Policy
 from agglo.training.volume_set import agreed_voxel_size
 from agglo.volumes import VoxelSize, open_volume, require_same_shape, require_volume
@@ -29,14 +27,20 @@ from envs.region_graph import RegionGraph, build_region_graph
 from envs.rollout import Episode, play_episode
 from envs.truth_rows import NO_TRUTH, truth_table
 
-FORMAT = "agglo recording"
-FORMAT_VERSION = 1
-
 CLOSE_UP_VOX = 120
 """Side of a close-up."""
 
 N_CLOSE_UPS = 6
 """Close-ups of the most harmful, of the most useful and of the least sure merges, each."""
+
+
+class _Volumes(NamedTuple):
+    """What a view is cut from; (z, y, x) each."""
+
+    image: npt.NDArray
+    boundaries: npt.NDArray
+    superpixels: npt.NDArray
+    labels: npt.NDArray | None
 
 
 def record_episode(
@@ -81,8 +85,7 @@ def record_episode(
     truth = NO_TRUTH if labels is None else truth_table(graph.ids, superpixels, labels)
     episode = play_episode(graph, policy.network, truth=truth, threshold=-np.inf)
     places, faces = _places(graph, episode.merges)
-    whole = (slice(None), slice(None))
-    volumes = (image, boundaries, superpixels, labels)
+    volumes = _Volumes(image, boundaries, superpixels, labels)
     recording = Recording(
         policy=policy.provenance.get("policy", "learned policy"),
         ids=graph.ids,
@@ -92,12 +95,12 @@ def record_episode(
         threshold=float(cut),
         places_vox=places,
         contact_faces=faces,
-        view=_view(volumes, graph.ids, kept, whole),
+        view=_view(volumes, graph.ids, kept),
         close_ups={},
         gains=None if labels is None else _gains(graph, episode, superpixels, labels),
         voxel_size_nm=size,
     )
-    return _with_close_ups(recording, volumes)
+    return dataclasses.replace(recording, close_ups=_close_ups(recording, volumes))
 
 
 def record_volumes(
@@ -163,105 +166,6 @@ def summary_of(recording: Recording) -> dict[str, Any]:
     return summary
 
 
-def check_recording_output(path: Path, *, overwrite: bool) -> None:
-    """Check that a recording may be written, before any work is done for it.
-
-    Raises:
-        InputError: where it exists and may not be replaced, or has no folder.
-    """
-    if path.is_dir():
-        raise InputError(f"--out: {path} is a folder, where a file is to be written.")
-    if not path.parent.is_dir():
-        raise InputError(f"--out: there is no folder {path.parent} to write {path.name} to.")
-    if path.exists() and not overwrite:
-        raise InputError(f"--out: {path} exists; --overwrite replaces it.")
-
-
-def save_recording(path: Path, recording: Recording, *, overwrite: bool = False) -> None:
-    """Write a recording, whole or not at all.
-
-    Raises:
-        InputError: where it exists and may not be replaced, or cannot be written.
-    """
-    check_recording_output(path, overwrite=overwrite)
-    state: dict[str, Any] = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "policy": recording.policy,
-        "threshold": recording.threshold,
-        "voxel_size_nm": recording.voxel_size_nm,
-        "views": {},
-        "starts": None,
-    }
-    for name in _ARRAYS:
-        state[name] = getattr(recording, name)
-    for name, view in {-1: recording.view, **recording.close_ups}.items():
-        state["views"][str(name)] = (view.section, *view.corner_vox)
-        for part in _VIEW_ARRAYS:
-            array = getattr(view, part)
-            if array is not None:
-                state[f"view {name} {part}"] = array
-    if recording.gains is not None:
-        gains = recording.gains
-        state["starts"] = (gains.start_vi_split, gains.start_vi_merge, gains.start_rand_index)
-        for name in _GAIN_ARRAYS:
-            state[f"gains {name}"] = getattr(gains, name)
-    try:
-        save_checkpoint(path, state)
-    except OSError as error:
-        raise InputError(f"--out: {path} cannot be written ({error.strerror}).") from error
-
-
-def load_recording(path: Path, *, argument: str = "EPISODE") -> Recording:
-    """Read a recording.
-
-    Raises:
-        InputError: where there is none, it is damaged, or another version wrote it.
-    """
-    if not path.is_file():
-        raise InputError(f"{argument}: there is no file {path}.")
-    try:
-        state = load_checkpoint(path)
-    except SpoiltCheckpointError as error:
-        raise InputError(f"{argument}: {path} is no whole recording ({error}).") from error
-    if state.get("format") != FORMAT:
-        raise InputError(f"{argument}: {path} is no recording of an episode.")
-    if state["version"] != FORMAT_VERSION:
-        raise InputError(
-            f"{argument}: {path} is of version {state['version']}, this agglo reads "
-            f"{FORMAT_VERSION}."
-        )
-    try:
-        return _recording_of(state)
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{argument}: {path} contradicts itself: {error}") from error
-
-
-_ARRAYS = ("ids", "sizes_vox", "merges", "heights", "places_vox", "contact_faces")
-_VIEW_ARRAYS = ("image", "boundaries", "superpixels", "truth")
-_GAIN_ARRAYS = ("vi", "rand", "counted_vox")
-
-
-def _recording_of(state: dict[str, Any]) -> Recording:
-    """Put a recording together from what its file holds."""
-    views = {
-        int(name): View(
-            section, (y, x), *(state.get(f"view {name} {part}") for part in _VIEW_ARRAYS)
-        )
-        for name, (section, y, x) in state["views"].items()
-    }
-    starts, size = state["starts"], state["voxel_size_nm"]
-    return Recording(
-        policy=state["policy"],
-        threshold=state["threshold"],
-        **{name: state[name] for name in _ARRAYS},
-        view=views.pop(-1),
-        close_ups=views,
-        gains=starts and Gains(*(state[f"gains {name}"] for name in _GAIN_ARRAYS), *starts),
-        voxel_size_nm=size and (size[0], size[1], size[2]),
-    )
-
-
 def _places(
     graph: RegionGraph, merges: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -301,44 +205,38 @@ def _gains(
     )
 
 
-_Volumes = tuple[npt.NDArray, npt.NDArray, npt.NDArray, npt.NDArray | None]
-
-
 def _view(
-    volumes: _Volumes, ids: npt.NDArray[np.uint64], z: int, window: tuple[slice, slice]
+    volumes: _Volumes,
+    ids: npt.NDArray[np.uint64],
+    z: int,
+    corner: tuple[int, int] = (0, 0),
+    side: int | None = None,
 ) -> View:
-    """Cut a view out of image, boundaries, superpixels and labels."""
-    image, boundaries, superpixels, labels = (
-        None if volume is None else np.array(volume[z][window]) for volume in volumes
-    )
-    assert image is not None and boundaries is not None and superpixels is not None
-    pieces = superpixels.astype(np.uint64)
+    """Cut a view out of a section: a square of some side, or all from the corner on."""
+    ends = (None, None) if side is None else (corner[0] + side, corner[1] + side)
+    window = (z, slice(corner[0], ends[0]), slice(corner[1], ends[1]))
+    superpixels = volumes.superpixels[window].astype(np.uint64)
+    index = np.where(superpixels == 0, -1, np.searchsorted(ids, superpixels))
     return View(
         z,
-        (window[0].start or 0, window[1].start or 0),
-        image,
-        boundaries.astype(np.float32),
-        np.where(pieces == 0, -1, np.searchsorted(ids, pieces)).astype(np.int32),
-        None if labels is None else labels.astype(np.uint64),
+        corner,
+        np.array(volumes.image[window]),
+        volumes.boundaries[window].astype(np.float32),
+        index.astype(np.int32),
+        None if volumes.labels is None else volumes.labels[window].astype(np.uint64),
     )
 
 
-def _with_close_ups(recording: Recording, volumes: _Volumes) -> Recording:
-    """Add views of the merges worth a look."""
+def _close_ups(recording: Recording, volumes: _Volumes) -> dict[int, View]:
+    """Cut views of the merges worth a look, around their places as far as the volume goes."""
     chosen = [least_sure(recording, N_CLOSE_UPS)]
     if recording.gains is not None:
         chosen += [most_harmful(recording, N_CLOSE_UPS), most_useful(recording, N_CLOSE_UPS)]
-    shape = volumes[0].shape
-    close_ups = {}
+    _, n_y, n_x = volumes.image.shape
+    views = {}
     for merge in np.unique(np.concatenate(chosen)).tolist():
-        z, *centre = np.floor(recording.places_vox[merge]).astype(int).tolist()
-        begins = [
-            max(min(middle - CLOSE_UP_VOX // 2, size - CLOSE_UP_VOX), 0)
-            for middle, size in zip(centre, shape[1:], strict=True)
-        ]
-        window = (
-            slice(begins[0], begins[0] + CLOSE_UP_VOX),
-            slice(begins[1], begins[1] + CLOSE_UP_VOX),
-        )
-        close_ups[merge] = _view(volumes, recording.ids, z, window)
-    return dataclasses.replace(recording, close_ups=close_ups)
+        z, y, x = np.rint(recording.places_vox[merge]).astype(int).tolist()
+        top = max(min(y - CLOSE_UP_VOX // 2, n_y - CLOSE_UP_VOX), 0)
+        left = max(min(x - CLOSE_UP_VOX // 2, n_x - CLOSE_UP_VOX), 0)
+        views[merge] = _view(volumes, recording.ids, z, (top, left), CLOSE_UP_VOX)
+    return views

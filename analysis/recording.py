@@ -49,6 +49,11 @@ class View:
                 )
             if array.dtype.kind not in kinds:
                 raise InputError(f"the {name} of a view must not be of dtype {array.dtype}.")
+        low, high = self.boundaries.min(), self.boundaries.max()
+        if not 0 <= low <= high <= 1:
+            raise InputError(
+                f"the boundaries of a view must lie in [0, 1], but reach from {low} to {high}."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

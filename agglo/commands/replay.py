@@ -8,7 +8,8 @@ from pathlib import Path
 from agglo.json_file import write_json
 from agglo.policy_file import load_policy
 from agglo.progress import console, show_table
-from agglo.replay import check_recording_output, record_volumes, save_recording, summary_of
+from agglo.recording_file import check_recording_output, save_recording
+from agglo.replay import record_volumes, summary_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Command:
     threshold: float | None = None
     """let the policy stop below this key instead of its own threshold"""
     baseline: bool = False
-    """record mean-boundary agglomeration instead, its threshold from the policy's training shards"""
+    """record mean-boundary agglomeration instead, as `agglo segment --baseline` applies it"""
     voxel_size_nm: tuple[float, float, float] | None = None
     """edges of a voxel (z y x) where the files state none"""
     overwrite: bool = False

@@ -67,7 +67,7 @@ class Command:
 
             def on_round(record: dict[str, Any]) -> None:
                 records.append(record)
-                console.print(_line(record))
+                console.print(line_of(record))
                 bar.advance(record["round"] + 1 - bar.n_done, vi=record["train_vi"])
 
             policy = train_policy(
@@ -96,7 +96,7 @@ class Command:
             )
 
 
-def _line(record: dict[str, Any]) -> str:
+def line_of(record: dict[str, Any]) -> str:
     """Say in a line what a round did."""
     parts = [
         f"round {record['round']}",

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
+from agglo.phantom.sections import BLUR_NM
 from agglo.phantom.shading import (
     MEMBRANE_GREY,
     SYNAPSE_REACH_NM,
@@ -29,13 +30,14 @@ from agglo.phantom.territory import (
 
 _TEXTURE_GREY = 12.0
 _DEEP_NM = 60.0
+_SLANT = 0.6  # of the thickness of a section: what an oblique membrane is widened by
 _SUPPORT = 0.924  # where a membrane's bump ends, in widths at half depth
 
 
 @njit(cache=True)
 def draw_block(
-    seed, spacing_nm, tortuosity, turn, max_radius_nm, membrane_nm, faint, voxel_nm, cell_shape, offset,
-    start, shape, ids, segments, has_segment, bodies,
+    seed, spacing_nm, tortuosity, turn, max_radius_nm, membrane_nm, faint,
+    voxel_nm, cell_shape, offset, start, shape, ids, segments, has_segment, bodies,
     site_nm, direction, pre, post, blur_nm,
     out_labels, out_boundaries, out_clean,
 ):  # fmt: skip
@@ -78,6 +80,7 @@ def draw_block(
     distance = np.empty(MAX_CANDIDATES, np.float64)
     centre = np.empty(3, np.float64)
     cell = np.empty(3, np.int64)
+    near_row = np.empty(site_nm.shape[0], np.int64)
     near = np.empty(site_nm.shape[0], np.int64)
     plane = first_cell.copy()
     for i in range(n_cells[0]):
@@ -94,6 +97,7 @@ def draw_block(
             )
         for j in range(n_cells[1]):
             cell[1] = first_cell[1] + j
+            n_row = _synapses_near_row(corners, j, site_nm, near_row)
             for k in range(n_cells[2]):
                 cell[2] = first_cell[2] + k
                 n, reach = gather_cell(
@@ -101,25 +105,49 @@ def draw_block(
                     start, shape, ids, segments, has_segment, centre, candidates, distance,
                 )  # fmt: skip
                 n_near = 0
-                for s in range(site_nm.shape[0]):
+                for m in range(n_row):
                     square = 0.0
                     for axis in range(3):
-                        square += (site_nm[s, axis] - centre[axis]) ** 2
+                        square += (site_nm[near_row[m], axis] - centre[axis]) ** 2
                     if square < (reach + SYNAPSE_REACH_NM) ** 2:
-                        near[n_near] = s
+                        near[n_near] = near_row[m]
                         n_near += 1
                 _draw_cell(
-                    seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell, corners, j, k,
-                    candidates, distance, n, centre, ids, segments, bodies, near, n_near, site_nm, direction,
-                    pre, post, blur_nm, out_labels, out_boundaries, out_clean,
+                    seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell,
+                    corners, j, k, candidates, distance, n, centre, ids, segments, bodies,
+                    near, n_near, site_nm, direction, pre, post, blur_nm,
+                    out_labels, out_boundaries, out_clean,
                 )  # fmt: skip
 
 
 @njit(cache=True)
+def _synapses_near_row(corners, j, site_nm, out_near):
+    """List the synapses that may be seen in a row of cells along x; return their number."""
+    low = np.full(3, np.inf)
+    high = np.full(3, -np.inf)
+    for a in range(2):
+        for b in range(2):
+            for k in range(corners.shape[2]):
+                for axis in range(3):
+                    low[axis] = min(low[axis], corners[a, j + b, k, axis])
+                    high[axis] = max(high[axis], corners[a, j + b, k, axis])
+    n = 0
+    for s in range(site_nm.shape[0]):
+        inside = True
+        for axis in range(3):
+            inside = inside and site_nm[s, axis] >= low[axis] - SYNAPSE_REACH_NM
+            inside = inside and site_nm[s, axis] <= high[axis] + SYNAPSE_REACH_NM
+        if inside:
+            out_near[n] = s
+            n += 1
+    return n
+
+
+@njit(cache=True)
 def _draw_cell(
-    seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell, corners, j, k,
-    candidates, distance, n, centre, ids, segments, bodies, near, n_near, site_nm, direction,
-    pre, post, blur_nm, out_labels, out_boundaries, out_clean,
+    seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell,
+    corners, j, k, candidates, distance, n, centre, ids, segments, bodies,
+    near, n_near, site_nm, direction, pre, post, blur_nm, out_labels, out_boundaries, out_clean,
 ):  # fmt: skip
     """Draw the voxels of a cell that lie in the block."""
     point = np.empty(CHANNELS, np.float64)
@@ -131,7 +159,8 @@ def _draw_cell(
     base = 0.0
     visibility = 0.0
     support = _SUPPORT * membrane_nm
-    deep = 2.0 * max(_DEEP_NM, 3.0 * support)  # nothing depends on the distance in there
+    # Farther inside than this nothing depends on the distance, so the lower bound of it will do.
+    deep = 2.0 * max(_DEEP_NM, support + _SLANT * voxel_nm[0] + BLUR_NM)
     for lz in range(cell_shape[0]):
         oz = cell[0] * cell_shape[0] + lz - offset[0]
         if not 0 <= oz < out_labels.shape[0]:
@@ -174,7 +203,7 @@ def _draw_cell(
                     )  # fmt: skip
                 out_boundaries[oz, oy, ox] = bump(inside_nm / support)
                 # A membrane that runs oblique to a thick section, or is out of focus, is wide.
-                slant = 0.6 * tilt * voxel_nm[0]
+                slant = _SLANT * tilt * voxel_nm[0]
                 wide = math.sqrt(support * support + slant * slant + blur_nm[oz] ** 2)
                 if inside_nm < wide:
                     strength = visibility * (0.75 + 0.4 * point[3]) * support / wide

@@ -1,8 +1,8 @@
 """Hashes of integer positions and the value noise made of them.
 
-All triples are z, y, x. Everything random in the phantom comes from here, so everything is a pure
-function of (key, integer position): no state, no order of evaluation, no transcendental function
-whose last bit depends on the machine.
+All triples are z, y, x; hashes and keys are uint64, positions int64 or float64. Everything random
+in the phantom comes from here, so everything is a pure function of (key, integer position): no
+state, no order of evaluation, no transcendental function whose last bit depends on the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
 @njit(cache=True)
-def mix(h: int) -> int:
+def mix(h):
     """Scramble 64 bits one to one (the finaliser of Steele, Lea and Flood's SplitMix, 2014)."""
     h = np.uint64(h)
     h = (h ^ (h >> _S30)) * _MULTIPLY_1
@@ -32,13 +32,13 @@ def mix(h: int) -> int:
 
 
 @njit(cache=True)
-def stream_key(seed: int, stream: int) -> int:
+def stream_key(seed, stream):
     """Return the key of one independent stream of a seed."""
     return mix(mix(np.uint64(seed) + _STEP) + np.uint64(stream) * _STEP)
 
 
 @njit(cache=True)
-def hash_position(key: int, z: int, y: int, x: int) -> int:
+def hash_position(key, z, y, x):
     """Return the 64-bit hash of an integer position, negative ones included."""
     h = mix(np.uint64(key) ^ (np.uint64(np.int64(z)) * _STEP))
     h = mix(h ^ (np.uint64(np.int64(y)) * _STEP))
@@ -46,19 +46,19 @@ def hash_position(key: int, z: int, y: int, x: int) -> int:
 
 
 @njit(cache=True)
-def unit(h: int) -> float:
+def unit(h):
     """Turn a hash into a number in [0, 1)."""
     return float(np.uint64(h) >> _S11) * _TO_UNIT
 
 
 @njit(cache=True)
-def unit_at(key: int, z: int, y: int, x: int) -> float:
+def unit_at(key, z, y, x):
     """Return the number in [0, 1) that belongs to an integer position."""
     return unit(hash_position(key, z, y, x))
 
 
 @njit(cache=True)
-def value_noise(key: int, z: float, y: float, x: float) -> float:
+def value_noise(key, z, y, x):
     """Interpolate hashed values at integer positions smoothly.
 
     Cubic smoothstep between the eight corners, so the noise is C1, lies in (-1, 1), and its

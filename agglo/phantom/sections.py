@@ -13,6 +13,9 @@ _SECTION, _SHOT = 70, 71
 GOOD, PALE, STREAKED, BLURRED = 0, 1, 2, 3
 """Kinds of sections: as they should be, low contrast, with a dark band, out of focus."""
 
+BLUR_NM = 34.0
+"""How much wider a membrane is in a section out of focus."""
+
 _MIDDLE_GREY = 128.0
 _BAND_PERIOD = 24.0  # node spacings
 _BAND_SHARE = 0.12

@@ -97,7 +97,7 @@ def gather_cell(
     cy = np.int64(math.floor(out_centre[1] / spacing_nm + 0.5)) - start[1]
     cx = np.int64(math.floor(out_centre[2] / spacing_nm + 0.5)) - start[2]
     assert min(cz, min(cy, cx)) >= WINDOW
-    assert cz + WINDOW < shape[0] and cy + WINDOW < shape[1] and cx + WINDOW < shape[2]
+    assert max(cz - shape[0], max(cy - shape[1], cx - shape[2])) < -WINDOW
     n = 0
     limit = np.inf
     for window in range(3, WINDOW + 1):

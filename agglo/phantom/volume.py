@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from agglo.phantom.config import PhantomConfig
 from agglo.phantom.drawing import draw_block
-from agglo.phantom.sections import BLURRED, expose, section_effects
+from agglo.phantom.sections import BLUR_NM, BLURRED, expose, section_effects
 from agglo.phantom.shading import SYNAPSE_REACH_NM
 from agglo.phantom.skeleton import Skeleton, skeleton_in_box
-from agglo.phantom.synapse import Synapses, find_synapses
 from agglo.phantom.space import rotation, straight_box
+from agglo.phantom.synapse import Synapses, find_synapses
 from agglo.phantom.territory import WINDOW
 from analysis.input_error import InputError
 
@@ -24,7 +24,6 @@ SYNAPSE_DTYPE = np.dtype([("pre", np.uint64), ("post", np.uint64), ("position", 
 """One synapse: the two neurites and the voxel of the presynaptic one beside the other."""
 
 _CELL_SPACINGS = 2.0 / 7.0  # side of a cell of voxels
-_BLUR_NM = 34.0
 _STRETCH = 4.0  # more than the warp ever stretches a few cells
 _FARTHEST_NODE = 1 << 19
 
@@ -133,7 +132,7 @@ def make_phantom(
         synapses.direction,
         synapses.pre,
         synapses.post,
-        np.where(kind == BLURRED, _BLUR_NM, 0.0),
+        np.where(kind == BLURRED, BLUR_NM, 0.0),
         labels,
         boundaries,
         clean,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from analysis.input_error import InputError
 from envs.merge_network import MergeNetwork
 
 
@@ -38,10 +39,14 @@ class LearnerConfig:
     """passes over all decisions in every round"""
 
     def __post_init__(self) -> None:
-        if min(self.hidden_1, self.hidden_2, self.batch, self.epochs) < 1:
-            raise ValueError(f"layer sizes, batch and epochs must be positive: {self}")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise ValueError(f"learning_rate must be positive, weight_decay not negative: {self}")
+        for name in ("hidden_1", "hidden_2", "batch", "epochs"):
+            if getattr(self, name) < 1:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
+        if not 0 < self.learning_rate < np.inf:
+            raise InputError(f"--learning-rate must be positive, not {self.learning_rate}.")
+        if not 0 <= self.weight_decay < np.inf:
+            raise InputError(f"--weight-decay must not be negative, but is {self.weight_decay}.")
 
 
 def standardisation(
@@ -84,9 +89,12 @@ def fit_network(
     try:
         generator = torch.Generator().manual_seed(seed)
         layers = [
-            nn.Linear(features.shape[1], config.hidden_1),
-            nn.Linear(config.hidden_1, config.hidden_2),
-            nn.Linear(config.hidden_2, 1),
+            nn.utils.skip_init(nn.Linear, n_in, n_out)  # drawn below, not from torch's own state
+            for n_in, n_out in (
+                (features.shape[1], config.hidden_1),
+                (config.hidden_1, config.hidden_2),
+                (config.hidden_2, 1),
+            )
         ]
         for layer in layers:
             bound = 1 / np.sqrt(layer.in_features)

@@ -40,7 +40,8 @@ class Shard(NamedTuple):
 def cut_shards(shapes: list[tuple[int, int, int]], shard_vox: tuple[int, int, int]) -> list[Shard]:
     """Cut volumes into equal boxes near a wanted size, volume by volume, in z, y, x order.
 
-    Every axis is divided into the whole number of parts whose size comes nearest to the wanted.
+    An axis is divided into size / wanted parts, rounded to a whole number of at least one; they
+    differ by a voxel at most.
 
     Raises:
         InputError: where a wanted size is not positive.

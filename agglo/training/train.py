@@ -59,10 +59,14 @@ class TrainConfig:
     """how the network is fitted"""
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.episodes, self.n_average) < 1:
-            raise InputError(f"rounds, episodes and n_average must be positive: {self}.")
-        if self.noise < 0 or self.record_floor > 0:
-            raise InputError(f"noise must not be negative nor record_floor positive: {self}.")
+        for name in ("rounds", "episodes", "n_average"):
+            if getattr(self, name) < 1:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
+        if not 0 <= self.noise < np.inf:
+            raise InputError(f"--noise must not be negative, but is {self.noise}.")
+        if not self.record_floor <= 0:
+            raise InputError(f"--record-floor must not be positive, but is {self.record_floor}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must lie in 0..2^63 − 1, not {self.seed}.")
 
@@ -114,11 +118,12 @@ def train_policy(
         cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
     )
     stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
-    _warm_kernels(config)
     with (
-        RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
+        # The pool first: a run that is there is not replaced by one that finds no place.
         ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors) as pool,
+        RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
     ):
+        _warm_kernels(config)
         progress = _restored(folder)
         while progress.n_rounds <= config.rounds:
             began = time.perf_counter()
@@ -127,9 +132,9 @@ def train_policy(
             features, is_good = np.concatenate(progress.features), np.concatenate(progress.is_good)
             if n == 0 and (len(features) == 0 or is_good.all() or not is_good.any()):
                 raise InputError(
-                    f"--superpixels: the {len(training)} training shards offer {len(features)} "
-                    f"contacts with truth, {int(is_good.sum())} of them within one neuron; "
-                    f"there is nothing to tell apart."
+                    f"--superpixels and --labels: the {len(training)} training shards have "
+                    f"{len(features)} contacts of superpixels with labels, {int(is_good.sum())} of "
+                    f"them within one neuron, so there is nothing to tell apart."
                 )
             mean, scale = (
                 progress.networks[0][:2] if progress.networks else standardisation(features)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
+from contextlib import ExitStack
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy.typing as npt
 
 from agglo.training.shard import Shard
-from agglo.volumes import Kind, Volume, VoxelSize, open_volume, require_same_shape, require_volume
+from agglo.volumes import (
+    Address,
+    Kind,
+    Volume,
+    VoxelSize,
+    open_volume,
+    require_same_shape,
+    require_volume,
+)
+from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs.generator import Instance
 from envs.region_graph import build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
+
+
+SAME_SIZE = 1e-3
+"""Relative difference up to which two voxel sizes are the same: units of files round."""
 
 
 class VolumeSet(NamedTuple):
@@ -39,20 +56,24 @@ def open_set(
         "--superpixels": superpixels,
         "--labels": labels,
     }
-    volumes = {
-        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
-        for name, text in texts.items()
-    }
-    for name, volume in volumes.items():
-        if volume.ndim != 3:
-            raise InputError(
-                f"{name}: {texts[name]} has shape {volume.shape}, where z, y, x are expected."
+    with ExitStack() as opened:
+        volumes = {
+            name: opened.enter_context(
+                open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
             )
-    require_same_shape(volumes)
-    size = agreed_voxel_size(volumes)
-    z, y, x = volumes["--image"].shape
-    texts = [str(volume.address.absolute()) for volume in volumes.values()]
-    return VolumeSet(texts[0], texts[1], texts[2], texts[3], size), (z, y, x)
+            for name, text in texts.items()
+        }
+        for name, volume in volumes.items():
+            if volume.ndim != 3 or 0 in volume.shape:
+                raise InputError(
+                    f"{name}: {texts[name]} has shape {volume.shape}, where three axes z, y, x "
+                    f"that are not empty are expected."
+                )
+        require_same_shape(volumes)
+        size = agreed_voxel_size(volumes)
+        z, y, x = volumes["--image"].shape
+        addresses = [str(volume.address.absolute()) for volume in volumes.values()]
+    return VolumeSet(*addresses, voxel_size_nm=size), (z, y, x)
 
 
 def agreed_voxel_size(volumes: Mapping[str, Volume]) -> VoxelSize | None:
@@ -66,7 +87,7 @@ def agreed_voxel_size(volumes: Mapping[str, Volume]) -> VoxelSize | None:
         return None
     first, size = next(iter(stated.items()))
     for name, other in stated.items():
-        if other != size:
+        if not all(math.isclose(a, b, rel_tol=SAME_SIZE) for a, b in zip(size, other, strict=True)):
             raise InputError(f"{name} has voxels of {other} nm but {first} of {size} nm.")
     return size
 
@@ -89,6 +110,12 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
 
 
 def _read(text: str, shard: Shard, argument: str, kind: Kind) -> npt.NDArray:
-    """Read a shard of one volume, checked."""
-    with open_volume(text, argument=argument) as volume:
-        return require_volume(volume[shard.box], argument, kind)
+    """Read a shard of one volume, checked; sentences name it as a crop of the volume."""
+    address = Address.parse(text, argument=argument)
+    begins = zip_longest((part.begin for part in address.crop), (0, 0, 0), fillvalue=0)
+    crop = tuple(
+        CropRange(begin + part.start, begin + part.stop)
+        for (begin, _), part in zip(begins, shard.box, strict=True)
+    )
+    with Volume.open(dataclasses.replace(address, crop=crop), argument) as volume:
+        return require_volume(volume, argument, kind)

@@ -101,7 +101,7 @@ def test_interiors_of_different_labels_never_touch(labels):
     for n_steps in (1, 2):
         parting = (labels != 0) & ~interior
         diamond = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]])
-        wide = np.asarray(ndimage.binary_dilation(parting, diamond, iterations=n_steps))
+        wide = np.asarray(ndimage.binary_dilation(parting, diamond, iterations=n_steps), bool)
         np.testing.assert_array_equal(
             interior_mask(labels, widen_vox=n_steps), (labels != 0) & ~wide
         )

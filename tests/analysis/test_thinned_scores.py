@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from skimage.measure import label
 
 from analysis.input_error import InputError
 from analysis.thinned_scores import grown_regions, score_thinned
+from tests.analysis.components import components, n_components
 
 
 def drawn(*rows: str) -> np.ndarray:
@@ -67,10 +67,10 @@ SECTIONS = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 @given(hnp.arrays(bool, SECTIONS))
 def test_growth_keeps_regions_and_leaves_a_line_between_them(interior):
     regions = grown_regions(interior)
-    start = label(interior, connectivity=1)
+    start = components(interior)
     np.testing.assert_array_equal(regions[interior], start[interior])
     for region in range(1, start.max() + 1):
-        assert label(regions == region, connectivity=1).max() == 1
+        assert n_components(regions == region) == 1
     for first, second in ((regions[1:], regions[:-1]), (regions[:, 1:], regions[:, :-1])):
         assert not ((first != second) & (first != 0) & (second != 0)).any()
     # What is left is border: it has two regions beside it, or only other border.
@@ -90,7 +90,7 @@ def test_scores_equal_brute_force(data):
     interior[0, 0] = True
     fresh = count(1_000)
     segments = [int(s) or next(fresh) for s in grown_regions(proposal)[interior]]
-    labels = label(interior, connectivity=1)[interior].tolist()
+    labels = components(interior)[interior].tolist()
     n = len(labels)
 
     def shares(keys):

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
-from skimage.measure import label
 
 from analysis.input_error import InputError
 from analysis.label_borders import interior_mask
@@ -19,6 +18,7 @@ from analysis.warping_error import (
     warping_error,
     warping_sweep,
 )
+from tests.analysis.components import components, n_components
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -53,7 +53,7 @@ def around(labels: np.ndarray, y: int, x: int) -> set[int]:
 
 def type_of(warped: np.ndarray, y: int, x: int) -> Mismatch:
     """The rules of the challenge, word by word; two objects without membrane are a merge."""
-    labels = around(label(warped, connectivity=1), y, x) or {0}
+    labels = around(components(warped), y, x) or {0}
     if labels == {0}:
         return Mismatch.OBJECT_DELETION if warped[y, x] else Mismatch.OBJECT_ADDITION
     if len(labels) == 1:
@@ -64,7 +64,7 @@ def type_of(warped: np.ndarray, y: int, x: int) -> Mismatch:
         return Mismatch.HOLE_ADDITION if 0 in labels else Mismatch.MERGE
     without = warped.copy()
     without[y, x] = False
-    apart = len(around(label(without, connectivity=1), y, x)) > 2
+    apart = len(around(components(without), y, x)) > 2
     return Mismatch.SPLIT if apart else Mismatch.HOLE_DELETION
 
 
@@ -240,9 +240,9 @@ def test_the_warp_keeps_topology_and_only_mends(data):
     warped = result.warped[0]
     np.testing.assert_array_equal(result.mismatches[0] != 0, warped != proposal)
     assert not ((warped != proposal) & (truth == proposal)).any()
-    assert label(warped, connectivity=1).max() == label(truth, connectivity=1).max()
+    assert n_components(warped) == n_components(truth)
     outside = [np.pad(~image, 1, constant_values=True) for image in (warped, truth)]
-    holes = [label(image, connectivity=2).max() for image in outside]
+    holes = [n_components(image, connectivity=2) for image in outside]
     assert holes[0] == holes[1]
     assert sum(result.counts.values()) == np.count_nonzero(warped != proposal)
 

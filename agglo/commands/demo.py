@@ -1,0 +1,79 @@
+"""`agglo demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agglo.commands.boundaries_train import line_of as line_of_evaluation
+from agglo.commands.train import line_of as line_of_round
+from agglo.demo import DemoConfig, DemoResult, run_demo
+from agglo.demo_report import write_demo_report
+from agglo.json_file import write_json
+from agglo.progress import console, show_table
+
+
+@dataclass(frozen=True)
+class Command:
+    """Go the whole way on a phantom volume made here; end with a table and a report page.
+
+    Example: agglo demo --out demo
+    """
+
+    out: Path
+    """folder for volumes, models, pictures and report.html"""
+    config: DemoConfig = field(default_factory=DemoConfig)
+    """sizes, times and seed"""
+    overwrite: bool = False
+    """replace what an earlier demo made"""
+    json: Path | None = None
+    """write the numbers of the block that was not trained on here"""
+
+    def run(self) -> None:
+        """Run the demo, print its table, write its report."""
+        result = run_demo(
+            self.out,
+            self.config,
+            overwrite=self.overwrite,
+            on_evaluation=lambda record: console.print(line_of_evaluation(record)),
+            on_round=lambda record: console.print(line_of_round(record)),
+        )
+        show_table(
+            "the block that was not trained on",
+            ("", "VI (bits)", "split", "merge", "adapted Rand error", "segments"),
+            table_rows(result),
+        )
+        console.print(
+            f"the policy closes {100 * result.share_closed:.0f} % of the way from the superpixels "
+            f"to the floor; it took {sum(result.seconds.values()):.0f} s"
+        )
+        report = write_demo_report(self.out, self.config, result)
+        console.print(f"report in {report}")
+        if self.json:
+            write_json(
+                self.json,
+                {
+                    **result.policy.scores,
+                    "mean_boundary_vi": result.mean_boundary.scores["vi"],
+                    "share_closed": result.share_closed,
+                    "boundary_auc": result.boundaries.scores["auc"],
+                    "seconds": result.seconds,
+                },
+            )
+
+
+def table_rows(result: DemoResult) -> list[tuple[Any, ...]]:
+    """Return the rows of the table: superpixels, baseline, policy, floor."""
+    policy, mean = result.policy.scores, result.mean_boundary.scores
+
+    def row(name: str, scores: dict[str, float | int]) -> tuple[Any, ...]:
+        keys = ("vi", "vi_split", "vi_merge", "adapted_rand_error", "n_segments")
+        return (name, *(scores[key] for key in keys))
+
+    return [
+        ("superpixels", policy["superpixel_vi"], "", "", "", result.n_superpixels),
+        row("mean boundary, threshold from training", mean),
+        row("learned policy", policy),
+        ("floor: superpixels by majority label", policy["floor_vi"], "", "", "", ""),
+    ]
