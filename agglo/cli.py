@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Protocol
 
+from agglo.json_file import check_json
 from agglo.progress import show_messages
 from analysis.input_error import InputError
 
@@ -27,6 +29,11 @@ COMMANDS = {
 class Command(Protocol):
     """A command: a dataclass of its arguments that can be run."""
 
+    @property
+    def json(self) -> Path | None:
+        """Where its results go as JSON."""
+        ...
+
     def run(self) -> None:
         """Do it."""
         ...
@@ -39,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         command = _parse(words)
         if command is not None:
+            if command.json is not None:
+                check_json(command.json)
             command.run()
     except InputError as error:
         print(f"agglo: {' '.join(str(error).split())}", file=sys.stderr)

@@ -63,6 +63,19 @@ def ray_session(*, n_cpus: int | None = None) -> Iterator[None]:
         _restore(environment)
 
 
+def require_lasting(path: Path, *, argument: str = "--out") -> None:
+    """Refuse a relative output in a submitted job, whose folder is a copy that Ray deletes.
+
+    Raises:
+        InputError: the path is relative and this process is the driver of a submitted job.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not path.is_absolute():
+        raise InputError(
+            f"{argument}: {path} is relative, and the folder of a submitted job is a copy that is "
+            f"deleted with it; an absolute path is needed."
+        )
+
+
 def describe_resources() -> str:
     """Say in one line what the cluster of this session has."""
     resources = ray.cluster_resources()

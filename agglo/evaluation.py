@@ -27,9 +27,13 @@ from analysis.segmentation_scores import (
 )
 from analysis.thinned_scores import THINNED_CONVENTIONS, score_thinned
 from analysis.warping_error import THRESHOLDS, segmentation_warping_error, warping_error
+from predict.anisotropy import is_strongly_anisotropic
 
 WARPING_CONVENTION = (
     "pixels / section left after warping the truth by simple points (4/8), mean of sections"
+)
+SEGMENTATION_WARPING_CONVENTION = (
+    f"{WARPING_CONVENTION}; both borders widened by one pixel, so that a shift of theirs is free"
 )
 
 
@@ -78,6 +82,8 @@ def evaluate_segmentation(
         with_pictures: draw figures too.
         voxel_size_nm: for volumes that state none.
     """
+    if border_tolerance < 0:
+        raise InputError(f"--border-tolerance must not be negative, but is {border_tolerance}.")
     texts = {"--segmentation": segmentation, "--labels": labels}
     if superpixels is not None:
         texts["--superpixels"] = superpixels
@@ -90,6 +96,7 @@ def evaluate_segmentation(
     proposal = require_volume(volumes["--segmentation"], "--segmentation", "labels")
     truth = require_volume(volumes["--labels"], "--labels", "labels")
     require_same_shape(volumes)
+    size = agreed_voxel_size(volumes)
     _require_truth(truth, labels)
     counted = drop_borders(truth, border_tolerance) if border_tolerance else truth
     if not counted.any():
@@ -99,7 +106,7 @@ def evaluate_segmentation(
         )
     table = contingency_table(proposal, counted, ignore_segmentation_zero=ignore_segmentation_zero)
     scored = score_segmentation(table)
-    warped = segmentation_warping_error(proposal, truth)
+    warped = segmentation_warping_error(proposal, truth, widen_vox=1)
     scores: dict[str, float | int] = {
         "vi_split": scored.vi_split,
         "vi_merge": scored.vi_merge,
@@ -117,12 +124,11 @@ def evaluate_segmentation(
         )
         scores["superpixel_vi"] = score_segmentation(table_of_pieces).vi
         scores["floor_vi"] = floor_scores(table_of_pieces).vi
-    conventions = {**CONVENTIONS, "warping_error": WARPING_CONVENTION}
+    conventions = {**CONVENTIONS, "warping_error": SEGMENTATION_WARPING_CONVENTION}
     if border_tolerance:
         conventions["vi"] += f"; truth within {border_tolerance} voxels of a border dropped"
     figures: dict[str, Figure] = {}
     if with_pictures:
-        size = agreed_voxel_size(volumes)
         ground = (
             require_volume(volumes["--image"], "--image", "image")
             if image is not None
@@ -172,17 +178,18 @@ def evaluate_boundaries(
     proposal = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
     truth = require_volume(volumes["--labels"], "--labels", "labels")
     require_same_shape(volumes)
+    size = agreed_voxel_size(volumes)
     _require_truth(truth, labels)
-    membrane = membrane_mask(truth)
+    size = agreed_voxel_size(volumes)
+    in_plane = size is not None and is_strongly_anisotropic(size)
+    membrane = membrane_mask(truth, in_plane=in_plane)
     interior = interior_mask(truth)
     scored = score_boundaries(proposal, membrane)
-    thinned = score_thinned(proposal, interior, THRESHOLDS if threshold is None else [threshold])
-    chosen = thinned.best_v_rand_threshold if threshold is None else threshold
-    results = [
-        warping_error(proposal, interior, value)
-        for value in (THRESHOLDS if threshold is None else [threshold])
-    ]
-    warped = min(results, key=lambda result: result.error)
+    thresholds = THRESHOLDS if threshold is None else (threshold,)
+    thinned = score_thinned(proposal, interior, thresholds)
+    results = [warping_error(proposal, interior, value) for value in thresholds]
+    best = int(np.argmin([result.error for result in results]))
+    warped = results[best]
     kind = "oracle threshold" if threshold is None else f"threshold {threshold:g}"
     scores: dict[str, float | int] = {
         "auc": scored.auc,
@@ -192,7 +199,7 @@ def evaluate_boundaries(
         "split_merge_error": min(result.split_merge_error for result in results),
         "v_rand_thinned": thinned.best_v_rand,
         "v_info_thinned": thinned.best_v_info,
-        "threshold": float(chosen),
+        "threshold": thinned.best_v_rand_threshold,
     }
     conventions = {
         **BOUNDARY_CONVENTIONS,
@@ -203,7 +210,6 @@ def evaluate_boundaries(
     }
     figures: dict[str, Figure] = {}
     if with_pictures:
-        size = agreed_voxel_size(volumes)
         ground: npt.NDArray = (
             require_volume(volumes["--image"], "--image", "image")
             if image is not None
@@ -215,7 +221,7 @@ def evaluate_boundaries(
                 scored, ground, proposal, section=section, voxel_size_nm=size
             ),
             "warping_errors": warping_figure(
-                warped, ground, section=section, threshold=chosen, voxel_size_nm=size
+                warped, ground, section=section, threshold=thresholds[best], voxel_size_nm=size
             ),
         }
     return Evaluation(scores, conventions, figures)

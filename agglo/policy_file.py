@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs.features import SHAPE_FEATURE_NAMES
@@ -102,5 +104,5 @@ def load_policy(text: str, *, argument: str = "--policy") -> Policy:
         )
     except InputError:
         raise
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, MemoryError, tokenize.TokenError, zipfile.BadZipFile) as error:
         raise InputError(f"{argument}: {path} is no whole policy file: {error}.") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from agglo.volumes import (
     require_volume,
     write_volume,
 )
+from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs.merge_tree import MergeTree, relabel
@@ -49,13 +52,15 @@ def segment_volume(
         boundaries: address of its boundary map.
         superpixels: address of its superpixels.
         out: address of the segmentation, uint64, a segment named by its smallest superpixel.
-        threshold: key from which on to merge; the policy's own if not given.
+        threshold: lowest key that is merged; the policy's own if not given.
         voxel_size_nm: for volumes that state none.
         overwrite: replace outputs that exist.
 
     Raises:
         InputError: where the volumes are not what they should be or do not fit the policy.
     """
+    if threshold is not None and not np.isfinite(threshold):
+        raise InputError(f"--threshold must be a finite number, not {threshold}.")
     tree_path = tree_path_of(out)
     check_output(out, overwrite=overwrite)
     if tree_path.exists() and not overwrite:
@@ -97,9 +102,10 @@ def segment_volume(
 def tree_path_of(out: str) -> Path:
     """Return where the merge tree of a segmentation lies: `SEG.zarr` → `SEG.merge_tree.npz`."""
     address = Address.parse_output(out, argument="--out")
-    stem = address.path.with_suffix("")
-    name = stem.name if address.dataset is None else f"{stem.name}.{address.dataset}"
-    return stem.with_name(f"{name.replace('/', '.')}.merge_tree.npz")
+    name = address.path.name.removesuffix(".zarr")
+    if address.dataset is not None:
+        name = f"{address.path.stem}.{address.dataset.replace('/', '.')}"
+    return address.path.with_name(f"{name}.merge_tree.npz")
 
 
 def save_tree(path: Path, tree: MergeTree) -> None:
@@ -121,5 +127,5 @@ def load_tree(path: Path, *, argument: str) -> MergeTree:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return MergeTree(stored["ids"], stored["merges"], stored["heights"])
-    except (OSError, EOFError, KeyError, ValueError) as error:
+    except (*DAMAGE, MemoryError, tokenize.TokenError, zipfile.BadZipFile) as error:
         raise InputError(f"{argument}: {path} holds no merge tree ({error}).") from error

@@ -18,6 +18,7 @@ from analysis.figure_style import (
     SPLIT_COLOUR,
     add_colour_key,
     grey_as_rgb,
+    image_cell,
     new_figure,
     show_image,
     style_plot,
@@ -60,8 +61,9 @@ def precision_recall_figure(
         InputError: shapes differ or there is no such section.
     """
     _check_section(image, boundaries, "boundaries", section)
-    figure, axes = new_figure(1, 3, (_SIDE_INCHES, _SIDE_INCHES))
     pixel_size = None if voxel_size_nm is None else (voxel_size_nm[1], voxel_size_nm[2])
+    width, height = image_cell(_SIDE_INCHES, image.shape, pixel_size)
+    figure, axes = new_figure(1, 3, (width, min(max(height, 3.6), 6.0)))
     show_image(
         axes[0, 0], np.asarray(image[section]), f"Image, z = {section}", pixel_size_nm=pixel_size
     )
@@ -108,13 +110,15 @@ def warping_figure(
     for kind in reversed(MISMATCH_COLOURS):
         picture[thickened(mismatches == kind, corners=True)] = to_rgb(MISMATCH_COLOURS[kind])
     at = "" if threshold is None else f" at threshold {threshold:.2f}"
-    figure, axes = new_figure(1, 1, (1.5 * _SIDE_INCHES, 1.72 * _SIDE_INCHES))
+    pixel_size = None if voxel_size_nm is None else (voxel_size_nm[1], voxel_size_nm[2])
+    width, height = image_cell(1.5 * _SIDE_INCHES, image.shape, pixel_size)
+    figure, axes = new_figure(1, 1, (width, height + 0.9))
     show_image(
         axes[0, 0],
         picture,
         f"Warping error{at}: {1e3 * result.section_errors[section]:.2f} ‰ of pixels in z = "
         f"{section},\n{1e3 * result.error:.2f} ‰ over all {result.section_errors.size} sections",
-        pixel_size_nm=None if voxel_size_nm is None else (voxel_size_nm[1], voxel_size_nm[2]),
+        pixel_size_nm=pixel_size,
     )
     add_colour_key(
         figure,

@@ -63,6 +63,21 @@ def new_figure(
     return figure, axes
 
 
+def image_cell(
+    width_inches: float, shape: tuple[int, ...], pixel_size_nm: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Return the cell that fits a section and its title, for `new_figure`.
+
+    Args:
+        width_inches: width of the cell.
+        shape: (…, y, x) of the section.
+        pixel_size_nm: (y, x) size of a pixel.
+    """
+    y_nm, x_nm = pixel_size_nm or (1.0, 1.0)
+    proportion = shape[-2] * y_nm / (shape[-1] * x_nm)
+    return width_inches, 0.4 + width_inches * min(max(proportion, 0.3), 2.0)
+
+
 def show_image(
     axes: Axes,
     image: npt.NDArray[np.number],

@@ -23,6 +23,7 @@ from analysis.figure_style import (
     SPLIT_INK,
     add_colour_key,
     grey_as_rgb,
+    image_cell,
     new_figure,
     show_image,
     style_plot,
@@ -91,7 +92,8 @@ def overlay_figure(
             f"; volume: VI {scores.vi:.3f} bits (split {scores.vi_split:.3f}, "
             f"merge {scores.vi_merge:.3f}), adapted Rand error {scores.adapted_rand_error:.3f}"
         )
-    figure, axes = new_figure(1, 3, (_SIDE_INCHES, _SIDE_INCHES), title)
+    cell = image_cell(_SIDE_INCHES, image.shape, _in_plane(voxel_size_nm))
+    figure, axes = new_figure(1, 3, cell, title)
     grey = np.asarray(image[section])
     show_image(axes[0, 0], grey, "Image", pixel_size_nm=_in_plane(voxel_size_nm))
     for axis, name, volume in (
@@ -131,7 +133,8 @@ def error_figure(
         sections = worst_sections(segmentation, labels, n_sections)
     for section in sections:
         _check_volumes(section, image=image, segmentation=segmentation, labels=labels)
-    figure, axes = new_figure(1, len(sections), (1.3 * _SIDE_INCHES, 1.35 * _SIDE_INCHES))
+    width, height = image_cell(1.3 * _SIDE_INCHES, image.shape, _in_plane(voxel_size_nm))
+    figure, axes = new_figure(1, len(sections), (width, height + 0.6))
     for axis, section in zip(axes[0], sections, strict=True):
         errors = border_errors(segmentation[section], labels[section], tolerance_vox=tolerance_vox)
         picture = 0.8 * grey_as_rgb(np.asarray(image[section]))
@@ -232,9 +235,8 @@ def panel_figure(
     maps = {} if boundaries is None else {"boundaries": boundaries}
     lowered = {name.lower(): volume for name, volume in given.items()}
     _check_volumes(section, image=image, **maps, **lowered)
-    figure, axes = new_figure(
-        1, 1 + len(maps) + len(given), (_PANEL_INCHES, 1.1 * _PANEL_INCHES), title
-    )
+    cell = image_cell(_PANEL_INCHES, image.shape, _in_plane(voxel_size_nm))
+    figure, axes = new_figure(1, 1 + len(maps) + len(given), cell, title)
     grey = np.asarray(image[section])
     show_image(axes[0, 0], grey, f"Image, z = {section}", pixel_size_nm=_in_plane(voxel_size_nm))
     if boundaries is not None:

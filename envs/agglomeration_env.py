@@ -61,7 +61,7 @@ class AgglomerationEnv(gym.Env[Observation, np.int64]):
         objective: what the reward measures.
     """
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 (Gymnasium's own declaration)
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own declaration)
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class AgglomerationEnv(gym.Env[Observation, np.int64]):
         self.objective = objective
         self.render_mode = render_mode
         n_features = self.scorer.n_features
-        self.observation_space = spaces.Dict(
+        self.observation_space = spaces.Dict(  # pyright: ignore[reportAttributeAccessIssue]
             {
                 "candidates": spaces.Box(-np.inf, np.inf, (n_candidates, n_features), np.float32),
                 "action_mask": spaces.Box(0, 1, (n_candidates + 1,), np.int8),
@@ -95,7 +95,9 @@ class AgglomerationEnv(gym.Env[Observation, np.int64]):
         self._state: MergeState
         self._rows: TruthRows
         self._edges = np.zeros(0, np.int32)
+        self._scratch = np.zeros(1, np.int32)
         self._n_regions = 0
+        self._n_merges = 0
         self._is_over = True
 
     def reset(
@@ -143,6 +145,8 @@ class AgglomerationEnv(gym.Env[Observation, np.int64]):
         """Say in a line where the episode stands."""
         if self.render_mode is None:
             return None
+        if self._n_regions == 0:
+            raise gym.error.ResetNeeded("no episode ever began: call reset() first")
         vi, rand = errors_of_rows(self._rows)
         return (
             f"{self._n_merges} merges, {self._n_regions - self._n_merges} of {self._n_regions} "

@@ -31,8 +31,13 @@ class MergeTree:
                 f"{len(self.merges)} merges with {len(self.heights)} heights "
                 f"cannot come from {len(self.ids)} regions"
             )
-        if (np.diff(self.heights) > 0).any():
+        if not (self.heights[1:] <= self.heights[:-1]).all() or np.isnan(self.heights).any():
             raise ValueError("heights must never increase along the merges")
+        if not self._are_merges_sound():
+            raise ValueError(
+                f"merges must be pairs u < v of {len(self.ids)} regions, neither merged into "
+                "another before"
+            )
 
     @classmethod
     def of_episode(cls, ids: npt.NDArray[np.uint64], episode: Episode) -> MergeTree:
@@ -46,11 +51,21 @@ class MergeTree:
         made; since heights never increase, that is the episode stopped there.
         """
         cluster = np.arange(len(self.ids))
-        for u, v in self.merges[: np.searchsorted(-self.heights, -threshold, side="right")]:
-            cluster[v] = u
+        made = self.merges[: np.searchsorted(-self.heights, -threshold, side="right")]
+        cluster[made[:, 1]] = made[:, 0]
         for i in range(len(cluster)):  # u < v in every merge, so parents are final when reached
             cluster[i] = cluster[cluster[i]]
         return self.ids[cluster]
+
+    def _are_merges_sound(self) -> bool:
+        """Tell whether u < v are regions, and both still stand when they are merged."""
+        u, v = self.merges.reshape(-1, 2).T
+        if len(u) and (u.min() < 0 or v.max() >= len(self.ids) or (u >= v).any()):
+            return False
+        when = np.arange(len(u))
+        gone_at = np.full(len(self.ids), len(u))
+        gone_at[v[::-1]] = when[::-1]
+        return bool((gone_at[v] == when).all() and (gone_at[u] > when).all())
 
 
 def relabel(
@@ -65,6 +80,8 @@ def relabel(
         ids: (R,) uint64, ascending, the ids that occur in `superpixels`.
         clusters: (R,) uint64, cluster of each.
     """
+    if len(clusters) != len(ids):
+        raise ValueError(f"there are {len(clusters)} clusters for {len(ids)} ids")
     seen, dense = dense_labels(superpixels)
     if not np.array_equal(seen, ids):
         raise ValueError(f"superpixels hold {len(seen)} ids that are not the {len(ids)} given")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from agglo.boundaries.prediction import predict_boundaries
-from agglo.cluster import ray_session
+from agglo.cluster import ray_session, require_lasting
 from agglo.json_file import write_json
 from agglo.progress import console
 
@@ -40,6 +40,7 @@ class Command:
 
     def run(self) -> None:
         """Predict."""
+        require_lasting(Path(self.out))
         with ray_session():
             results = predict_boundaries(
                 self.image,

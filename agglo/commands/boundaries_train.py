@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agglo.boundaries.training import BoundaryConfig, train_boundaries
-from agglo.cluster import ray_session
+from agglo.cluster import ray_session, require_lasting
 from agglo.json_file import write_json
 from agglo.progress import console, progress
 
@@ -41,6 +41,7 @@ class Command:
 
     def run(self) -> None:
         """Train, printing a line an evaluation."""
+        require_lasting(self.out)
         records: list[dict[str, Any]] = []
         with ray_session(), progress("boundaries") as bar:
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agglo.cluster import require_lasting
 from agglo.commands.boundaries_train import line_of as line_of_evaluation
 from agglo.commands.train import line_of as line_of_round
 from agglo.demo import DemoConfig, DemoResult, run_demo
@@ -32,6 +33,7 @@ class Command:
 
     def run(self) -> None:
         """Run the demo, print its table, write its report."""
+        require_lasting(self.out)
         result = run_demo(
             self.out,
             self.config,

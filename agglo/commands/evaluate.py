@@ -81,6 +81,6 @@ class Command:
         show_table(f"{title} against {self.labels}", ("", "", "counted as"), rows_of(evaluation))
         if self.pictures:
             evaluation.save_pictures(self.pictures)
-            console.print(f"pictures in {self.pictures}")
+            console.out(f"pictures in {self.pictures}")
         if self.json:
             write_json(self.json, evaluation.scores)

@@ -20,7 +20,7 @@ class Command:
     """
 
     policy: str
-    """run folder of a trained policy"""
+    """run folder of a trained policy, or its policy.npz"""
     image: str
     """the image"""
     boundaries: str
@@ -30,7 +30,7 @@ class Command:
     out: str
     """where the segmentation goes; the merge tree goes beside it"""
     threshold: float | None = None
-    """merge from this key on instead of the policy's own threshold"""
+    """merge down to this score instead of the policy's own threshold: more merges below it"""
     baseline: bool = False
     """apply mean-boundary agglomeration instead, its threshold from the policy's training shards"""
     voxel_size_nm: tuple[float, float, float] | None = None
@@ -55,7 +55,7 @@ class Command:
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
-        console.print(
+        console.out(
             f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
             f"in {self.out}; merge tree in {results['merge_tree']}"
         )

@@ -42,7 +42,7 @@ class Command:
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
-        console.print(
+        console.out(
             f"{results['n_superpixels']} superpixels, median {results['median_size_vox']:.0f} "
             f"voxels, in {self.out}"
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agglo.cluster import ray_session
+from agglo.cluster import ray_session, require_lasting
 from agglo.json_file import write_json
 from agglo.progress import console, progress
+from agglo.run_folder import RunFolder
 from agglo.training.train import TrainConfig, train_policy
 from agglo.training.volume_set import open_set
 from analysis.input_error import InputError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,27 +51,27 @@ class Command:
 
     def run(self) -> None:
         """Train, printing a line a round."""
-        numbers = {len(self.image), len(self.boundaries), len(self.superpixels), len(self.labels)}
-        if len(numbers) != 1:
+        require_lasting(self.out)
+        numbers = [len(self.image), len(self.boundaries), len(self.superpixels), len(self.labels)]
+        if len(set(numbers)) != 1 or 0 in numbers:
             raise InputError(
                 f"--image, --boundaries, --superpixels and --labels must name equally many "
-                f"volumes; seen {len(self.image)}, {len(self.boundaries)}, "
-                f"{len(self.superpixels)} and {len(self.labels)}."
+                f"volumes, one or more; seen {numbers[0]}, {numbers[1]}, {numbers[2]} and "
+                f"{numbers[3]}."
             )
+        if self.actors < 1:
+            raise InputError(f"--actors must be at least 1, not {self.actors}.")
         sets = [
             open_set(*texts, self.voxel_size_nm)
             for texts in zip(
                 self.image, self.boundaries, self.superpixels, self.labels, strict=True
             )
         ]
-        records: list[dict[str, Any]] = []
-
         n_rounds = self.config.rounds + 1
         with ray_session(), progress("training", n_rounds) as bar:
 
             def on_round(record: dict[str, Any]) -> None:
-                records.append(record)
-                console.print(line_of(record))
+                logger.info("%s", line_of(record))
                 bar.advance(record["round"] + 1 - bar.n_done, vi=record["train_vi"])
 
             policy = train_policy(
@@ -80,7 +84,7 @@ class Command:
                 overwrite=self.overwrite,
                 on_round=on_round,
             )
-        console.print(
+        console.out(
             f"policy in {self.out}: merges from {policy.threshold:.3f} on "
             f"({policy.provenance['threshold_from']}); "
             f"mean-boundary baseline up to {policy.mean_boundary_threshold:.3f}"
@@ -91,7 +95,7 @@ class Command:
                 {
                     "threshold": policy.threshold,
                     "mean_boundary_threshold": policy.mean_boundary_threshold,
-                    "rounds": records,
+                    "rounds": RunFolder.read(self.out).records(),
                 },
             )
 

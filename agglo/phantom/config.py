@@ -71,7 +71,7 @@ class PhantomConfig:
     density: float = 0.65
     membrane_nm: float = 22.0
     faint_membranes: float = 0.1
-    mitochondria: float = 0.5
+    mitochondria: float = 0.45
     tubules: float = 0.1
     synapses: float = 0.06
     noise: float = 8.0

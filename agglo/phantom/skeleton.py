@@ -280,10 +280,12 @@ def _place_bodies(
                 segment = segments[i, j, k]
                 thick = min(segment[7], segment[10]) / spacing_nm
                 # Smooth along the lattice, so that mitochondria go on from segment to segment.
-                run = 0.5 + 0.5 * value_noise(
-                    stream_key(seed, _BODY + 1), z / 2.2, y / 2.2, x / 2.2
+                run = (
+                    0.5 + value_noise(stream_key(seed, _BODY + 1), z / 2.2, y / 2.2, x / 2.2) / 1.6
                 )
-                if thick > 0.1 and run < 0.15 + 0.6 * mitochondria:
+                run = min(max(run, 0.0), 1.0)
+                run = run * run * (3.0 - 2.0 * run)  # nearly uniform
+                if thick > 0.1 and run < mitochondria:
                     body[0] = MITOCHONDRION
                     body[2] = segment[6]
                     body[6] = spacing_nm * (0.26 + 0.95 * thick)

@@ -88,14 +88,12 @@ def fit_network(
     torch.set_num_threads(1)  # sums over threads would depend on their number
     try:
         generator = torch.Generator().manual_seed(seed)
-        layers = [
-            nn.utils.skip_init(nn.Linear, n_in, n_out)  # drawn below, not from torch's own state
-            for n_in, n_out in (
-                (features.shape[1], config.hidden_1),
-                (config.hidden_1, config.hidden_2),
-                (config.hidden_2, 1),
-            )
-        ]
+        with torch.random.fork_rng(devices=[]):  # torch's own state is left as it was
+            layers = [
+                nn.Linear(features.shape[1], config.hidden_1),
+                nn.Linear(config.hidden_1, config.hidden_2),
+                nn.Linear(config.hidden_2, 1),
+            ]
         for layer in layers:
             bound = 1 / np.sqrt(layer.in_features)
             with torch.no_grad():

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from itertools import zip_longest
 from typing import NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from agglo.training.shard import Shard
@@ -23,13 +24,24 @@ from agglo.volumes import (
 )
 from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
+from envs import statistics as st
 from envs.generator import Instance
-from envs.region_graph import build_region_graph
+from envs.region_graph import RegionGraph, build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
-
 
 SAME_SIZE = 1e-3
 """Relative difference up to which two voxel sizes are the same: units of files round."""
+
+NO_REGIONS = Instance(
+    RegionGraph(
+        np.empty(0, np.uint64),
+        np.empty((0, st.N_REGION_STATISTICS), np.int64),
+        np.empty((0, 2), np.int32),
+        np.empty((0, st.N_CONTACT_STATISTICS), np.int64),
+    ),
+    NO_TRUTH,
+)
+"""What is played on a shard without superpixels, as outside the tissue: nothing."""
 
 
 class VolumeSet(NamedTuple):
@@ -102,6 +114,8 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
     boundaries = _read(volumes.boundaries, shard, "--boundaries", "boundaries")
     superpixels = _read(volumes.superpixels, shard, "--superpixels", "labels")
     labels = _read(volumes.labels, shard, "--labels", "labels")
+    if not superpixels.any():
+        return NO_REGIONS
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=volumes.voxel_size_nm or (1.0, 1.0, 1.0)
     )

@@ -49,7 +49,10 @@ def make_tissue(
     n_superpixels: int = 100,
     n_neurons: int = 7,
 ) -> Tissue:
-    """Draw Voronoi superpixels, the neurons they belong to, and their membranes with gaps."""
+    """Draw Voronoi superpixels, the neurons they belong to, and their noisy membranes.
+
+    One superpixel reaches over two neurons, and a corner has no labels.
+    """
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 1, (n_superpixels, 3)) * shape
     centres = rng.uniform(0, 1, (n_neurons, 3)) * shape
@@ -70,10 +73,15 @@ def make_tissue(
     boundaries = 0.15 + 0.2 * is_edge + 0.4 * is_membrane + 0.15 * rng.standard_normal(shape)
     boundaries = np.clip(boundaries, 0, 1).astype(np.float32)
     image = 255 * (1 - boundaries) + 12 * rng.standard_normal(shape)
+    superpixels = cell + 1
+    across = np.argwhere(labels[:, :, 1:] != labels[:, :, :-1])
+    z, y, x = across[len(across) // 2]
+    superpixels[superpixels == superpixels[z, y, x]] = superpixels[z, y, x + 1]
+    labels[:4, :6, :6] = 0
     return Tissue(
         np.clip(image, 0, 255).astype(np.uint8),
         boundaries,
-        (cell + 1).astype(np.uint64),
+        superpixels.astype(np.uint64),
         labels.astype(np.uint64),
     )
 

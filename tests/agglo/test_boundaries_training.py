@@ -212,7 +212,7 @@ def test_bad_input(volume: Path, trained: Path, tmp_path: Path):
     refuse(["raw"], ["gt_float"], "--labels: .* has values of type float32")
     refuse(["raw", "coarse"], ["gt", "gt"], "one model needs equal voxels")
     refuse(["bare"], ["bare"], "--voxel-size-nm is needed")
-    refuse(["raw"], ["gt"], "too small to train 30 fold", config=replace(CONFIG, folds=30))
+    refuse(["raw"], ["gt"], "labels leave only .* to train on", config=replace(CONFIG, folds=30))
     refuse(["raw"], ["gt"], "--folds: at least 1", config=replace(CONFIG, folds=0))
     refuse(["raw"], ["gt"], "device", device="tpu")
     with pytest.raises(InputError, match=r"--out: .*exists"):

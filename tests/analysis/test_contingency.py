@@ -117,9 +117,9 @@ def test_equals_scikit_image_and_tables_of_blocks_add_up(labels, random):
 
 
 def test_faster_than_scikit_image():
-    blocks = np.arange(120 * 250 * 250).reshape(120, 250, 250)
+    blocks = np.arange(60 * 250 * 250).reshape(60, 250, 250)
     z, y, x = np.unravel_index(blocks, blocks.shape)
-    labels = (1 + z // 40 + 3 * (y // 50) + 15 * (x // 50)).astype(np.int32)
+    labels = (1 + z // 20 + 3 * (y // 50) + 15 * (x // 50)).astype(np.int32)
     segmentation = (1 + z // 10 + 12 * (y // 25) + 120 * (x // 10)).astype(np.int32)
 
     def best_of_three(count) -> float:

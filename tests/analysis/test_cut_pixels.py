@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from analysis.cut_pixels import mark_cut_pixels
+from tests.analysis.components import n_components
 
 
 def cut_pixels(image: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -33,7 +34,6 @@ def test_only_objects_named_by_a_pixel_are_searched():
         elements={"min_value": 0, "max_value": 1},
     )
 )
-from tests.analysis.components import n_components
 def test_equals_taking_every_pixel_out(image):
     rows, cols = np.nonzero(np.ones_like(image))
     cut = cut_pixels(image, rows[::-1].copy(), cols[::-1].copy())

@@ -29,15 +29,18 @@ DRAWN_IDS = [3, 7, 9]
 DRAWN_EDGES = [[0, 1], [0, 2]]
 # fmt: off
 DRAWN_REGIONS = [
-    # size, grey, grey², boundary, boundary², surface, histogram
+    # size, grey, grey², boundary, boundary², surface, histogram, z, y, x, zz, yy, xx, zy, zx, yx
     [3, 150, 7700, 409, 71885, 4,   0, 0, 0, 1, 0, 1, 0, 1,   2, 0, 5, 2, 0, 9, 0, 3, 0],
     [3, 60, 1400, 51, 989, 3,       1, 1, 1, 0, 0, 0, 0, 0,   1, 0, 1, 1, 0, 1, 0, 0, 0],
     [1, 100, 10000, 77, 5929, 1,    0, 0, 0, 0, 1, 0, 0, 0,   1, 1, 2, 1, 1, 4, 1, 2, 2],
 ]
 DRAWN_CONTACTS = [
-    # area, face max, face max², face sum, path max, face grey, face grey², step, z faces, histogram
-    [3, 307, 35369, 371, 481, 210, 14900, 70, 1,  0, 0, 0, 1, 0, 2, 0, 0,  3, 0, 6, 5, 0, 14, 0, 4, 0],
-    [1, 230, 52900, 307, 255, 160, 25600, 40, 0,  0, 0, 0, 0, 0, 0, 0, 1,  2, 1, 4, 4, 1, 16, 2, 8, 4],
+    # area, face max, face max², face sum, path max, face grey, face grey², step, z faces,
+    #   histogram, then z, y, x, zz, yy, xx, zy, zx, yx
+    [3, 307, 35369, 371, 481, 210, 14900, 70, 1,
+        0, 0, 0, 1, 0, 2, 0, 0,   3, 0, 6, 5, 0, 14, 0, 4, 0],
+    [1, 230, 52900, 307, 255, 160, 25600, 40, 0,
+        0, 0, 0, 0, 0, 0, 0, 1,   2, 1, 4, 4, 1, 16, 2, 8, 4],
 ]
 # fmt: on
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,9 +18,7 @@ def twin_features(
     """Compute the features of the contact of two superpixels, by feature name."""
     voxels, faces = voxels_and_faces(volume)
     between = faces[min(smaller, larger), max(smaller, larger)]
-    surfaces = {
-        u: sum(len(f) for pair, f in faces.items() if u in pair) for u in (smaller, larger)
-    }
+    surfaces = {u: sum(len(f) for pair, f in faces.items() if u in pair) for u in (smaller, larger)}
     one = _region(voxels[smaller], surfaces[smaller])
     other = _region(voxels[larger], surfaces[larger])
     contact = _contact(between)
@@ -40,10 +40,10 @@ def twin_features(
         "relation": relation,
         "shape": shape,
     }
-    return {f"{group}: {name}": v for group, values in groups.items() for name, v in values.items()}
+    return {f"{g}: {name}": float(v) for g, values in groups.items() for name, v in values.items()}
 
 
-def _region(voxels: list[Voxel], surface: int) -> dict[str, float]:
+def _region(voxels: list[Voxel], surface: int) -> dict[str, Any]:
     boundary = np.array([v.boundary for v in voxels]) / 255
     grey = np.array([v.grey for v in voxels]) / 255
     return {
@@ -60,7 +60,7 @@ def _region(voxels: list[Voxel], surface: int) -> dict[str, float]:
     }
 
 
-def _contact(faces: list[Face]) -> dict[str, float]:
+def _contact(faces: list[Face]) -> dict[str, Any]:
     boundary = np.array([f.boundary for f in faces]) / 255
     grey = np.array([f.grey for f in faces]) / 255
     highest = boundary.max(1)

@@ -71,8 +71,10 @@ class MergeTwin:
             region_row(region, row)
         features = np.zeros(self.network.n_features, np.float32)
         candidate_features(
-            *sums,
-            *rows,
+            sums[0],
+            sums[1],
+            rows[0],
+            rows[1],
             self.contact_sums(pair),
             bool(sums[0][st.SIZE] <= sums[1][st.SIZE]),
             np.array(self.graph.voxel_size_nm, np.float64),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,16 @@ SEEDS = st.integers(0, 2**32 - 1)
 class Volume(NamedTuple):
     """Arrays of one shape (z, y, x); image and boundaries are uint8."""
 
-    superpixels: npt.NDArray[np.integer]
-    image: npt.NDArray[np.uint8]
-    boundaries: npt.NDArray[np.uint8]
+    superpixels: npt.NDArray[Any]
+    image: npt.NDArray[Any]
+    boundaries: npt.NDArray[Any]
 
-    def graph(self, **keywords: tuple) -> RegionGraph:
-        return build_region_graph(*self, **keywords)
+    def graph(
+        self,
+        voxel_size_nm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        origin_vox: tuple[int, int, int] = (0, 0, 0),
+    ) -> RegionGraph:
+        return build_region_graph(*self, voxel_size_nm=voxel_size_nm, origin_vox=origin_vox)
 
 
 @st.composite
@@ -36,14 +40,15 @@ def volumes(draw: st.DrawFn, *, max_side: int = 4, max_regions: int = 9) -> Volu
     A third of the volumes have one grey value and one boundary value, which makes ties, a third
     have three boundary values, and a third have all.
     """
-    shape = draw(st.tuples(*3 * [st.integers(1, max_side)]))
+    shape = draw(st.tuples(*3 * [st.sampled_from(range(1, max_side + 1))]))
     dtype = np.dtype(draw(st.sampled_from(LABEL_TYPES)))
     limit = int(np.iinfo(dtype).max)
+    n_regions = draw(st.sampled_from(range(1, max_regions + 1)))
     ids = draw(
         st.lists(
-            st.one_of(st.integers(1, min(limit, 20)), st.integers(1, limit)),
-            min_size=1,
-            max_size=max_regions,
+            st.one_of(st.integers(1, min(limit, 40)), st.integers(1, limit)),
+            min_size=n_regions,
+            max_size=n_regions,
             unique=True,
         )
     )

@@ -23,7 +23,9 @@ def arrays_of(instance: Instance) -> list[np.ndarray]:
 
 def test_same_random_state_makes_the_same_instance() -> None:
     generator = VoronoiGenerator()
-    for one, two in zip(arrays_of(drawn(generator, 1)), arrays_of(drawn(generator, 1)), strict=True):
+    for one, two in zip(
+        arrays_of(drawn(generator, 1)), arrays_of(drawn(generator, 1)), strict=True
+    ):
         np.testing.assert_array_equal(one, two)
     assert (
         drawn(generator, 1).graph.regions.sum(0) != drawn(generator, 2).graph.regions.sum(0)

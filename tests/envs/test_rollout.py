@@ -64,6 +64,25 @@ def key_at(graph: RegionGraph, network: MergeNetwork, share: float) -> float:
 SHARES = hs.one_of(hs.none(), hs.floats(0, 1))
 """Which threshold to run to: that share of the contacts below it, or none for −inf."""
 
+
+def gains_of(truth: TruthTable, first: set[int], second: set[int]) -> tuple[float, float]:
+    """Compute the gains of merging two clusters from the counts of their superpixels."""
+    counts = np.zeros((2, truth.labels.max() + 1), np.int64)
+    for which, members in enumerate((first, second)):
+        is_inside = np.isin(truth.rows, list(members))
+        np.add.at(counts[which], truth.labels[is_inside], truth.counts[is_inside])
+
+    def x_log_x(values: npt.NDArray[np.int64]) -> float:
+        return float(sum(value * np.log2(value) for value in values if value > 0))
+
+    def rise(parts: npt.NDArray[np.int64]) -> float:
+        return x_log_x(parts.sum(0)) - x_log_x(parts[0]) - x_log_x(parts[1])
+
+    n = int(truth.counts.sum())
+    pairs = 2 * int(counts[0] @ counts[1]) - int(counts[0].sum() * counts[1].sum())
+    return (2 * rise(counts) - rise(counts.sum(1, keepdims=True))) / n, pairs / (n * (n - 1) / 2)
+
+
 KINDS = hs.sampled_from(["random", "random", "mean", "constant"])
 
 
@@ -162,27 +181,20 @@ def test_records_are_the_decisions_of_the_twin(
         graph.ids, volume.superpixels, np.maximum(random_labels(seed, volume[0].shape, 3), 1)
     )
     twin = MergeTwin(graph, network)
-    twin.run(threshold)
-    rows = start_rows(truth, graph.n_regions)
-    expected, gains = [], []
-    replay = MergeTwin(graph, network)
-    for u, v, key in twin.merges:
-        while replay.edges[u, v].is_stale or replay.edges[u, v].key != key:
-            replay.rescore(min(replay.edges, key=replay.order))
-        expected.append(replay.features((u, v)))
-        gains.append(_gain(rows, replay, (u, v)))
-        replay.merge((u, v))
-    refused = set()
-    while left := [pair for pair in replay.edges if pair not in refused]:
-        pair = min(left, key=replay.order)
-        if replay.edges[pair].is_stale:
-            replay.rescore(pair)
-        elif replay.edges[pair].key >= floor:
-            refused.add(pair)
-            expected.append(replay.features(pair))
-            gains.append(_gain(rows, replay, pair))
-        else:
+    expected, gains, refused = [], [], set()
+    while left := [pair for pair in twin.edges if pair not in refused]:
+        pair = min(left, key=twin.order)
+        if twin.edges[pair].is_stale:
+            twin.rescore(pair)
+            continue
+        if twin.edges[pair].key < min(threshold, floor):
             break
+        if twin.edges[pair].key < threshold:
+            refused.add(pair)
+        expected.append(twin.features(pair))
+        gains.append(gains_of(truth, *(twin.members[u] for u in pair)))
+        if pair not in refused:
+            twin.merge(pair)
     episode = play_episode(graph, network, truth=truth, threshold=threshold, record_floor=floor)
     assert merges_of(episode) == twin.merges
     assert episode.decisions.shape == (len(expected), network.n_features)
@@ -194,29 +206,12 @@ def test_records_are_the_decisions_of_the_twin(
     np.testing.assert_array_equal(episode.gains_rand, episode.decision_gains[: len(twin.merges), 1])
 
 
-def _gain(rows: tuple, twin: MergeTwin, pair: Pair) -> tuple[float, float]:
-    """Compute the gains of a merge from the rows of single superpixels, added up."""
-    both = [sorted(twin.members[u]) for u in pair]
-    counts = np.zeros((2, 1 + max(rows.label, default=0)), np.int64)
-    for row, label, count in zip(rows.owner, rows.label, rows.count, strict=True):
-        for which in range(2):
-            counts[which, label] += count * (int(row) in both[which])
-    regions, labels = np.nonzero(counts)
-    joined = start_rows(
-        TruthTable(regions.astype(np.int32), labels.astype(np.int32), counts[regions, labels]), 2
-    )
-    joined.n_voxels[0] = rows.n_voxels[0]
-    return merge_gains(joined, 0, 1)
-
-
 def test_recording_changes_nothing_else() -> None:
     _, (graph, truth) = cell_instance(7, side=14, n_cells=60)
     network = random_network(3)
     threshold, floor = key_at(graph, network, 0.8), key_at(graph, network, 0.2)
     plain = play_episode(graph, network, truth=truth, threshold=threshold)
-    recorded = play_episode(
-        graph, network, truth=truth, threshold=threshold, record_floor=floor
-    )
+    recorded = play_episode(graph, network, truth=truth, threshold=threshold, record_floor=floor)
     assert 0 < len(plain.merges) < graph.n_regions - 1
     assert len(plain.decisions) == len(plain.decision_gains) == 0
     assert len(recorded.decisions) > len(recorded.merges)
@@ -283,9 +278,7 @@ def test_read_only_arrays_play_the_same_and_stay_as_they_are() -> None:
     _, (graph, truth) = cell_instance(10)
     network = random_network(6, n_features=N_SHAPE_FEATURES, n_members=2)
     threshold, floor = key_at(graph, network, 0.6), key_at(graph, network, 0.3)
-    expected = play_episode(
-        graph, network, truth=truth, threshold=threshold, record_floor=floor
-    )
+    expected = play_episode(graph, network, truth=truth, threshold=threshold, record_floor=floor)
     assert len(expected.merges) > 0
     arrays = [graph.ids, graph.regions, graph.edges, graph.contacts, *truth, *network]
     copies = [array.copy() for array in arrays]

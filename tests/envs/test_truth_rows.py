@@ -161,9 +161,7 @@ def test_label_zero_and_superpixel_zero_are_dropped() -> None:
     superpixels = np.array([1, 1, 2, 2, 0, 0])
     table = table_of(superpixels[:4], np.array([4, 0, 0, 0]))
     assert (table.rows.tolist(), table.counts.tolist()) == ([0], [1])
-    table = truth_table(
-        np.array([1, 2], np.uint64), superpixels, np.array([4, 4, 4, 7, 4, 9])
-    )
+    table = truth_table(np.array([1, 2], np.uint64), superpixels, np.array([4, 4, 4, 7, 4, 9]))
     assert table.counts.tolist() == [2, 1, 1]
     assert errors_of_rows(start_rows(table, 2)) == pytest.approx(
         scores(superpixels[:4], np.array([4, 4, 4, 7]))

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agglo.training.shard import Shard, cut_shards, split_shards
+from analysis.input_error import InputError
+
+SIDES = st.tuples(*3 * [st.integers(1, 20)])
+
+
+def test_cut_shards_of_two_drawn_volumes() -> None:
+    shards = cut_shards([(4, 5, 9), (3, 3, 3)], (4, 4, 4))
+    assert shards == [
+        Shard(0, (0, 0, 0), (4, 5, 4)),  # 9 / 4 is nearest to 2, of 4 and 5 voxels
+        Shard(0, (0, 0, 4), (4, 5, 9)),
+        Shard(1, (0, 0, 0), (3, 3, 3)),
+    ]
+    assert shards[1].box == (slice(0, 4), slice(0, 5), slice(4, 9))
+    assert shards[1].shape == (4, 5, 5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(SIDES, min_size=1, max_size=3), SIDES)
+def test_shards_tile_every_volume_in_nearly_equal_parts(
+    shapes: list[tuple[int, int, int]], wanted: tuple[int, int, int]
+) -> None:
+    shards = cut_shards(shapes, wanted)
+    counts = [np.zeros(shape, int) for shape in shapes]
+    for shard in shards:
+        assert counts[shard.volume][shard.box].shape == shard.shape
+        counts[shard.volume][shard.box] += 1
+    assert all((count == 1).all() for count in counts)
+    assert shards == sorted(shards)
+    for volume, shape in enumerate(shapes):
+        own = [shard.shape for shard in shards if shard.volume == volume]
+        for axis in range(3):
+            sides = {side[axis] for side in own}
+            assert max(sides) - min(sides) <= 1
+            n_parts = len({s.begin_vox[axis] for s in shards if s.volume == volume})
+            assert abs(n_parts - shape[axis] / wanted[axis]) <= 0.5 or n_parts == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 11), st.integers(0, 2**63 - 1))
+def test_validation_shards_are_drawn_from_the_others(n: int, n_validation: int, seed: int) -> None:
+    shards = cut_shards([(n, 1, 1)], (1, 1, 1))
+    if n_validation >= n:
+        with pytest.raises(InputError, match=f"--validation-shards .*: {n_validation} of {n} "):
+            split_shards(shards, n_validation, seed)
+        return
+    training, validation = split_shards(shards, n_validation, seed)
+    assert len(validation) == n_validation
+    assert sorted(training + validation) == shards
+    assert training == sorted(training)
+    assert validation == sorted(validation)
+    assert (training, validation) == split_shards(shards, n_validation, seed)
+
+
+def test_the_seed_decides_which_shards_validate() -> None:
+    shards = cut_shards([(16, 1, 1)], (1, 1, 1))
+    drawn = {tuple(split_shards(shards, 3, seed)[1]) for seed in range(20)}
+    assert len(drawn) > 10
+
+
+@pytest.mark.parametrize("wanted", [(0, 4, 4), (4, 4, -1)])
+def test_a_shard_has_a_positive_size(wanted: tuple[int, int, int]) -> None:
+    with pytest.raises(InputError, match="--shard-vox must be three positive numbers, not "):
+        cut_shards([(4, 4, 4)], wanted)
+
+
+def test_a_negative_number_of_validation_shards_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--validation-shards .*: -1 of 1 asked for"):
+        split_shards(cut_shards([(4, 4, 4)], (4, 4, 4)), -1, 0)
