@@ -74,6 +74,21 @@ class DemoResult:
             scores["superpixel_vi"] - scores["floor_vi"]
         )
 
+    def table_rows(self) -> list[tuple[Any, ...]]:
+        """Return the rows of the table: superpixels, baseline, policy, floor."""
+        policy, mean = self.policy.scores, self.mean_boundary.scores
+
+        def row(name: str, scores: dict[str, float | int]) -> tuple[Any, ...]:
+            keys = ("vi", "vi_split", "vi_merge", "adapted_rand_error", "n_segments")
+            return (name, *(scores[key] for key in keys))
+
+        return [
+            ("superpixels", policy["superpixel_vi"], "", "", "", self.n_superpixels),
+            row("mean boundary, threshold from training", mean),
+            row("learned policy", policy),
+            ("floor: superpixels by majority label", policy["floor_vi"], "", "", "", ""),
+        ]
+
 
 def run_demo(
     out: Path,
@@ -202,7 +217,10 @@ def _train(
 ) -> Policy:
     """Train the merge policy on the training block."""
     volumes, shape = open_set(
-        *(f"{out}/train/{name}.zarr" for name in ("image", "boundaries", "superpixels", "neurons")),
+        f"{out}/train/image.zarr",
+        f"{out}/train/boundaries.zarr",
+        f"{out}/train/superpixels.zarr",
+        f"{out}/train/neurons.zarr",
         None,
     )
     half = (config.train_vox[0], -(-config.train_vox[1] // 2), -(-config.train_vox[2] // 2))

@@ -98,7 +98,11 @@ def evaluate_segmentation(
     require_same_shape(volumes)
     size = agreed_voxel_size(volumes)
     _require_truth(truth, labels)
-    counted = drop_borders(truth, border_tolerance) if border_tolerance else truth
+    counted = (
+        drop_borders(truth, border_tolerance, in_plane=_is_sectioned(size))
+        if border_tolerance
+        else truth
+    )
     if not counted.any():
         raise InputError(
             f"--border-tolerance: within {border_tolerance} voxels of a border lies all of "
@@ -180,9 +184,7 @@ def evaluate_boundaries(
     require_same_shape(volumes)
     size = agreed_voxel_size(volumes)
     _require_truth(truth, labels)
-    size = agreed_voxel_size(volumes)
-    in_plane = size is not None and is_strongly_anisotropic(size)
-    membrane = membrane_mask(truth, in_plane=in_plane)
+    membrane = membrane_mask(truth, in_plane=_is_sectioned(size))
     interior = interior_mask(truth)
     scored = score_boundaries(proposal, membrane)
     thresholds = THRESHOLDS if threshold is None else (threshold,)
@@ -225,6 +227,11 @@ def evaluate_boundaries(
             ),
         }
     return Evaluation(scores, conventions, figures)
+
+
+def _is_sectioned(voxel_size_nm: VoxelSize | None) -> bool:
+    """Tell whether sections lie so far apart that borders are those within a section."""
+    return voxel_size_nm is not None and is_strongly_anisotropic(voxel_size_nm)
 
 
 def _require_truth(truth: npt.NDArray, text: str) -> None:

@@ -76,8 +76,8 @@ def record_episode(
     if not 0 <= kept < image.shape[0]:
         raise InputError(f"--section must lie in 0 … {image.shape[0] - 1}, but is {kept}.")
     cut = policy.threshold if threshold is None else threshold
-    if np.isnan(cut):
-        raise InputError("--threshold must be a number, but is NaN.")
+    if not np.isfinite(cut):
+        raise InputError(f"--threshold must be a finite number, not {cut}.")
     size = voxel_size_nm or policy.voxel_size_nm
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=size or (1.0, 1.0, 1.0)

@@ -144,10 +144,8 @@ class Recording:
                 )
         if n_regions == 0 or (self.ids[1:] <= self.ids[:-1]).any() or self.ids[0] == 0:
             raise InputError("ids must be positive and ascend without repetition, but do not.")
-        if np.isnan(self.threshold) or not np.isfinite(self.heights).all():
-            raise InputError("heights must be finite and threshold a number, but are not.")
-        if not np.isfinite(self.places_vox).all():
-            raise InputError("places_vox must be finite, but are not.")
+        if not all(np.isfinite(a).all() for a in (self.heights, self.threshold, self.places_vox)):
+            raise InputError("heights, threshold and places_vox must be finite, but are not.")
         if (np.diff(self.heights) > 0).any():
             raise InputError("heights must never increase along the merges, but do.")
         if not _is_tree(self.merges, n_regions):

@@ -131,7 +131,7 @@ def curve_figure(recording: Recording) -> Figure:
         "merges",
         "Rand index",
     )
-    axes[0, 0].set_ylim(0, 1.15 * curve.vi[: n_stop + 1].max())
+    axes[0, 0].set_ylim(0, max(1.15 * curve.vi[: n_stop + 1].max(), 1e-3))
     made = curve.rand_index[: n_stop + 1]
     margin = max(0.6 * float(np.ptp(made)), 1e-3)
     axes[0, 1].set_ylim(max(made.min() - margin, -0.01), min(made.max() + 0.4 * margin, 1.01))
@@ -228,7 +228,7 @@ def step_figure(recording: Recording, n_merges: int) -> Figure:
         plot.plot(curve.vi, color="#222222", linewidth=1.6)
         plot.plot(n_merges, curve.vi[n_merges], "o", color=MERGE_INK, markersize=7)
         highest = curve.vi[: max(recording.n_policy_merges, n_merges) + 1].max()
-        plot.set_ylim(0, 1.15 * highest)
+        plot.set_ylim(0, max(1.15 * highest, 1e-3))
         style_plot(plot, f"VI {curve.vi[n_merges]:.3f} bits", "merges", "bits")
     plot.axvline(n_merges, color=MERGE_INK, linewidth=1.0)
     _mark_stop(plot, recording)

@@ -39,7 +39,7 @@ class BoundaryTraining:
     patience: int = 4
     batch_voxels: int = 2 * 48**3
     patch_voxels: int = 48**3
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     warm_up: float = 0.1
     weight_decay: float = 1e-2
     balance: float = 0.5

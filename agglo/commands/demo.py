@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agglo.cluster import require_lasting
 from agglo.commands.boundaries_train import line_of as line_of_evaluation
 from agglo.commands.train import line_of as line_of_round
-from agglo.demo import DemoConfig, DemoResult, run_demo
-from agglo.demo_report import write_demo_report
+from agglo.demo import DemoConfig, run_demo
+from agglo.demo_report import TABLE_HEADER, write_demo_report
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
 
@@ -43,8 +42,8 @@ class Command:
         )
         show_table(
             "the block that was not trained on",
-            ("", "VI (bits)", "split", "merge", "adapted Rand error", "segments"),
-            table_rows(result),
+            TABLE_HEADER,
+            result.table_rows(),
         )
         console.print(
             f"the policy closes {100 * result.share_closed:.0f} % of the way from the superpixels "
@@ -63,19 +62,3 @@ class Command:
                     "seconds": result.seconds,
                 },
             )
-
-
-def table_rows(result: DemoResult) -> list[tuple[Any, ...]]:
-    """Return the rows of the table: superpixels, baseline, policy, floor."""
-    policy, mean = result.policy.scores, result.mean_boundary.scores
-
-    def row(name: str, scores: dict[str, float | int]) -> tuple[Any, ...]:
-        keys = ("vi", "vi_split", "vi_merge", "adapted_rand_error", "n_segments")
-        return (name, *(scores[key] for key in keys))
-
-    return [
-        ("superpixels", policy["superpixel_vi"], "", "", "", result.n_superpixels),
-        row("mean boundary, threshold from training", mean),
-        row("learned policy", policy),
-        ("floor: superpixels by majority label", policy["floor_vi"], "", "", "", ""),
-    ]

@@ -21,7 +21,7 @@ class Command:
     """
 
     policy: str
-    """run folder of a trained policy"""
+    """run folder of a trained policy, or its policy.npz"""
     image: str
     """the image"""
     boundaries: str
@@ -35,7 +35,7 @@ class Command:
     section: int | None = None
     """z of the section kept for the pictures; the middle one if not given"""
     threshold: float | None = None
-    """let the policy stop below this key instead of its own threshold"""
+    """merge down to this score instead of the policy's own threshold: more merges below it"""
     baseline: bool = False
     """record mean-boundary agglomeration instead, as `agglo segment --baseline` applies it"""
     voxel_size_nm: tuple[float, float, float] | None = None
@@ -49,8 +49,8 @@ class Command:
 
     def run(self) -> None:
         """Record."""
-        policy = load_policy(self.policy)
         check_recording_output(self.out, overwrite=self.overwrite)
+        policy = load_policy(self.policy)
         recording = record_volumes(
             policy.baseline() if self.baseline else policy,
             self.image,
@@ -63,7 +63,7 @@ class Command:
         )
         save_recording(self.out, recording, overwrite=self.overwrite)
         results = summary_of(recording)
-        show_table(f"episode in {self.out}", ("", ""), list(results.items()))
-        console.print("notebooks/replay.ipynb shows it: set EPISODE in its first cell")
+        show_table("", ("", ""), list(results.items()))
+        console.out(f"episode in {self.out}; notebooks/replay.ipynb shows it")
         if self.json:
             write_json(self.json, results)

@@ -42,8 +42,9 @@ class _Tile(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _tile(seed: int, branching: float, index: tuple[int, int, int]) -> _Tile:
-    start = np.array(index, dtype=np.int64) * TILE
+def _tile(seed: int, branching: float, z: int, y: int, x: int) -> _Tile:
+    """Grow the tile of an index in tiles, or take the one that was grown before."""
+    start = np.array([z, y, x], dtype=np.int64) * TILE
     way_out = np.full((TILE, TILE, TILE), -1, dtype=np.int8)
     grow_tile(seed, branching, start, way_out)
     leaves_at = np.empty((TILE, TILE, TILE, 3), dtype=np.int8)
@@ -90,9 +91,8 @@ def ends_of_neurites(config: PhantomConfig, nodes: npt.NDArray[np.int64]) -> npt
         order = np.lexsort(tiles.T)
         cuts = np.flatnonzero(np.any(np.diff(tiles[order], axis=0), axis=1)) + 1
         for group in np.split(order, cuts):
-            index = tuple(int(t) for t in tiles[group[0]])
             local = current[group] - tiles[group] * TILE
-            tile = _tile(config.seed, config.branching, index)  # type: ignore[arg-type]
+            tile = _tile(config.seed, config.branching, *(int(t) for t in tiles[group[0]]))
             leaves_at = tile.leaves_at[local[:, 0], local[:, 1], local[:, 2]]
             after[group] = leaves_at + tiles[group] * TILE
         ends[where] = after
@@ -149,8 +149,8 @@ def skeleton_in_box(
         theirs = tuple(
             slice(b, e) for b, e in zip(begin - tile * TILE, end - tile * TILE, strict=True)
         )
-        key = tuple(int(t) for t in tile)
-        way_out[ours] = _tile(config.seed, config.branching, key).way_out[theirs]  # type: ignore[arg-type]
+        grown = _tile(config.seed, config.branching, *(int(t) for t in tile))
+        way_out[ours] = grown.way_out[theirs]
     nodes = np.stack(np.meshgrid(*(np.arange(e) for e in extent), indexing="ij"), axis=-1) + first
     ids = neurite_id(ends_of_neurites(config, nodes.reshape(-1, 3))).reshape(tuple(extent))
     full = tuple(int(e) for e in extent)

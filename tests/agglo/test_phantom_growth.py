@@ -59,7 +59,7 @@ class Twin:
             return [tuple(int(c) for c in np.array(node) + s) for s in STEPS]  # type: ignore[misc]
 
         def priority(node: Node) -> int:
-            return hash_position(key(growth._PRIORITY), *node)
+            return int(hash_position(key(growth._PRIORITY), *node))
 
         @cache
         def first_round(target: Node) -> Node | None:

@@ -67,8 +67,8 @@ def test_fields_inside_a_cell_are_interpolated_linearly():
     corners = corners_of(6, (-3, 2, 10), 3)
     point = np.empty(CHANNELS)
     for index in np.ndindex(12, 12, 12):
-        cell, inside = np.divmod(index, 4)
-        fields_at(corners, *cell, CELL, *inside, point)
+        (i, z), (j, y), (k, x) = (divmod(n, 4) for n in index)
+        fields_at(corners, i, j, k, CELL, z, y, x, point)
         for channel in range(CHANNELS):
             expected = map_coordinates(corners[..., channel], np.array([index]).T / 4, order=1)
             assert np.isclose(point[channel], expected[0], rtol=0, atol=1e-9)
@@ -77,10 +77,10 @@ def test_fields_inside_a_cell_are_interpolated_linearly():
 def test_cell_ball_holds_every_voxel_of_the_cell():
     corners = corners_of(6, (40, -2, 1), 2)
     centre, point = np.empty(3), np.empty(CHANNELS)
-    for cell in np.ndindex(2, 2, 2):
-        radius = cell_ball(corners, *cell, centre)
-        for inside in np.ndindex(5, 5, 5):
-            fields_at(corners, *cell, CELL, *inside, point)
+    for i, j, k in np.ndindex(2, 2, 2):
+        radius = cell_ball(corners, i, j, k, centre)
+        for z, y, x in np.ndindex(5, 5, 5):
+            fields_at(corners, i, j, k, CELL, z, y, x, point)
             assert np.linalg.norm(point[:3] - centre) <= radius + 1e-9
 
 

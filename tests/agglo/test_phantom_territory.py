@@ -83,7 +83,7 @@ def skeleton() -> Skeleton:
 def gather(skeleton: Skeleton, corner: np.ndarray, side: float):
     """Gather for a cube in straight space; corner (3,) float64, side in nm."""
     corners = np.zeros((2, 2, 2, 5))
-    corners[..., :3] = corner + side * np.stack(np.indices((2, 2, 2)), axis=-1)
+    corners[..., :3] = corner + side * np.moveaxis(np.indices((2, 2, 2)), 0, -1)
     centre = np.empty(3)
     candidates, distance = np.empty(MAX_CANDIDATES, dtype=np.int64), np.empty(MAX_CANDIDATES)
     n, reach = gather_cell(

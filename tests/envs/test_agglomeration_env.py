@@ -74,7 +74,9 @@ def test_observations_lie_in_their_space_until_the_end() -> None:
 
 
 @modest
-@given(volumes(max_regions=12), SEEDS, hs.floats(0, 1), hs.booleans(), hs.integers(1, 6))
+@given(
+    volumes(max_side=5, max_regions=12), SEEDS, hs.floats(0, 1), hs.booleans(), hs.integers(1, 6)
+)
 def test_best_candidate_first_is_the_compiled_episode(
     volume: Volume, seed: int, share: float, is_vi: bool, n_candidates: int
 ) -> None:

@@ -99,7 +99,7 @@ def test_merged_sums_are_those_of_the_relabelled_volume(
 
 
 @modest
-@given(volumes(max_regions=14), networks())
+@given(volumes(max_side=5, max_regions=14), networks())
 def test_keys_and_staleness_are_those_of_the_twin(volume: Volume, network: MergeNetwork) -> None:
     graph = volume.graph()
     state = start_state(graph, network)
@@ -145,7 +145,7 @@ def test_hub_and_spokes_are_joined_from_either_side() -> None:
 
 
 @modest
-@given(volumes(max_regions=14), networks(), hs.integers(1, 20), SEEDS, hs.booleans())
+@given(volumes(max_side=5, max_regions=14), networks(), hs.integers(1, 20), SEEDS, hs.booleans())
 def test_candidates_are_the_first_of_the_queue(
     volume: Volume, network: MergeNetwork, n_candidates: int, seed: int, has_ties: bool
 ) -> None:

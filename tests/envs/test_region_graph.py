@@ -109,32 +109,24 @@ def test_origin_is_the_place_in_the_whole_volume(
 @modest
 @given(volumes(), volumes())
 def test_sums_of_parts_add_up_to_the_whole(first: Volume, second: Volume) -> None:
-    """Two parts with no region between them: a gap wide enough for the lines across faces."""
-    y, x = np.maximum(first[0].shape, second[0].shape)[1:]
-
-    def fitted(part: Volume) -> Volume:
-        return Volume(
-            *(
-                np.pad(a, ((1, 1), (0, y - a.shape[1]), (0, x - a.shape[2]))).astype(np.uint64)
-                for a in part[:1]
-            ),
-            *(np.pad(a, ((1, 1), (0, y - a.shape[1]), (0, x - a.shape[2]))) for a in part[1:]),
-        )
-
-    parts = fitted(first), fitted(second)
+    """Two parts with a gap between them that is wide enough for the lines across faces."""
+    y, x = np.maximum(first.superpixels.shape, second.superpixels.shape)[1:]
+    parts = []
+    for part in (first, second):
+        _, n_y, n_x = part.superpixels.shape
+        padded = [np.pad(a, ((1, 1), (0, y - n_y), (0, x - n_x))) for a in part]
+        parts.append(Volume(padded[0].astype(np.uint64), *padded[1:]))
     whole = Volume(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))).graph()
-    regions = {int(u): np.zeros(st.N_REGION_STATISTICS, np.int64) for u in whole.ids}
-    contacts = {(int(u), int(v)): np.zeros(st.N_CONTACT_STATISTICS, np.int64)
-                for u, v in whole.ids[whole.edges]}  # fmt: skip
+    regions, contacts = np.zeros_like(whole.regions), np.zeros_like(whole.contacts)
     for part, z in zip(parts, (0, len(parts[0].superpixels)), strict=True):
         graph = part.graph(origin_vox=(z, 0, 0))
-        for u, row in zip(graph.ids, graph.regions, strict=True):
-            regions[int(u)] += row
-        for (u, v), row in zip(graph.ids[graph.edges], graph.contacts, strict=True):
-            contacts[int(u), int(v)] += row
-    np.testing.assert_array_equal(whole.regions, list(regions.values()))
-    expected = np.array(list(contacts.values()), np.int64).reshape(whole.contacts.shape)
-    np.testing.assert_array_equal(whole.contacts, expected)
+        index = np.searchsorted(whole.ids, graph.ids)
+        edges = whole.edges.tolist()
+        np.add.at(regions, index, graph.regions)
+        for pair, sums in zip(index[graph.edges].tolist(), graph.contacts, strict=True):
+            contacts[edges.index(pair)] += sums
+    np.testing.assert_array_equal(whole.regions, regions)
+    np.testing.assert_array_equal(whole.contacts, contacts)
 
 
 def test_float_maps_are_rounded_to_the_integers_of_the_sums() -> None:

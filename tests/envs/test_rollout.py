@@ -87,7 +87,7 @@ KINDS = hs.sampled_from(["random", "random", "mean", "constant"])
 
 
 @modest
-@given(volumes(max_regions=16), SEEDS, KINDS, SHARES)
+@given(volumes(max_side=5, max_regions=16), SEEDS, KINDS, SHARES)
 def test_episode_is_that_of_the_twin(
     volume: Volume, seed: int, kind: str, share: float | None
 ) -> None:
@@ -102,7 +102,7 @@ def test_episode_is_that_of_the_twin(
 
 
 @modest
-@given(volumes(max_regions=16), SEEDS, KINDS, SHARES, SEEDS)
+@given(volumes(max_side=5, max_regions=16), SEEDS, KINDS, SHARES, SEEDS)
 def test_any_order_of_ready_edges_makes_the_same_merges(
     volume: Volume, seed: int, kind: str, share: float | None, order_seed: int
 ) -> None:
@@ -138,7 +138,7 @@ def test_orders_of_a_larger_graph_differ_but_not_their_results() -> None:
 
 
 @modest
-@given(volumes(max_regions=16), SEEDS, KINDS, hs.floats(0, 1))
+@given(volumes(max_side=5, max_regions=16), SEEDS, KINDS, hs.floats(0, 1))
 def test_threshold_cut_of_the_whole_tree_is_the_run_stopped_there(
     volume: Volume, seed: int, kind: str, share: float
 ) -> None:
@@ -170,7 +170,7 @@ def test_without_a_threshold_whatever_touches_is_merged(
 
 
 @modest
-@given(volumes(max_regions=12), SEEDS, KINDS, hs.floats(0, 1), hs.floats(0, 1))
+@given(volumes(max_side=5, max_regions=12), SEEDS, KINDS, hs.floats(0, 1), hs.floats(0, 1))
 def test_records_are_the_decisions_of_the_twin(
     volume: Volume, seed: int, kind: str, share: float, floor_share: float
 ) -> None:
