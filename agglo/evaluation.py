@@ -93,10 +93,10 @@ def evaluate_segmentation(
         name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
         for name, text in texts.items()
     }
-    proposal = require_volume(volumes["--segmentation"], "--segmentation", "labels")
-    truth = require_volume(volumes["--labels"], "--labels", "labels")
     require_same_shape(volumes)
     size = agreed_voxel_size(volumes)
+    proposal = require_volume(volumes["--segmentation"], "--segmentation", "labels")
+    truth = require_volume(volumes["--labels"], "--labels", "labels")
     _require_truth(truth, labels)
     counted = (
         drop_borders(truth, border_tolerance, in_plane=_is_sectioned(size))
@@ -179,10 +179,10 @@ def evaluate_boundaries(
         name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
         for name, text in texts.items()
     }
-    proposal = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
-    truth = require_volume(volumes["--labels"], "--labels", "labels")
     require_same_shape(volumes)
     size = agreed_voxel_size(volumes)
+    proposal = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
+    truth = require_volume(volumes["--labels"], "--labels", "labels")
     _require_truth(truth, labels)
     membrane = membrane_mask(truth, in_plane=_is_sectioned(size))
     interior = interior_mask(truth)

@@ -105,4 +105,5 @@ def load_policy(text: str, *, argument: str = "--policy") -> Policy:
     except InputError:
         raise
     except (*DAMAGE, MemoryError, tokenize.TokenError, zipfile.BadZipFile) as error:
-        raise InputError(f"{argument}: {path} is no whole policy file: {error}.") from error
+        reason = str(error).split(". ")[0].rstrip(".") or type(error).__name__
+        raise InputError(f"{argument}: {path} is no whole policy file: {reason}.") from error

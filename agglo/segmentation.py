@@ -70,10 +70,10 @@ def segment_volume(
         name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
         for name, text in texts.items()
     }
-    labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
-    map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
     require_same_shape(volumes)
     size = agreed_voxel_size(volumes) or policy.voxel_size_nm
+    labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
+    map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
     graph = build_region_graph(
         labels,
         require_volume(volumes["--image"], "--image", "image"),
@@ -128,4 +128,5 @@ def load_tree(path: Path, *, argument: str) -> MergeTree:
         with np.load(path, allow_pickle=False) as stored:
             return MergeTree(stored["ids"], stored["merges"], stored["heights"])
     except (*DAMAGE, MemoryError, tokenize.TokenError, zipfile.BadZipFile) as error:
-        raise InputError(f"{argument}: {path} holds no merge tree ({error}).") from error
+        reason = str(error).split(". ")[0].rstrip(".") or type(error).__name__
+        raise InputError(f"{argument}: {path} holds no merge tree: {reason}.") from error

@@ -291,7 +291,9 @@ def _stage_title(
     elif n_merges == recording.n_policy_merges:
         when = f"the policy stops after {n_merges:,}"
     else:
-        when = f"{n_merges:,} merges, key {recording.heights[n_merges - 1]:.2f}"
+        when = (
+            f"{n_merges:,} merge{'s' * (n_merges > 1)}, key {recording.heights[n_merges - 1]:.2f}"
+        )
     error = "" if curve is None else f", VI {curve.vi[n_merges]:.3f}"
     return f"{when}\n{_n_labels(labels)} here{error}"
 

@@ -37,7 +37,7 @@ class BoundaryTraining:
     seed: int = 0
     n_evaluations: int = 10
     patience: int = 4
-    batch_voxels: int = 2 * 48**3
+    batch_voxels: int = 48**3
     patch_voxels: int = 48**3
     learning_rate: float = 8e-3
     warm_up: float = 0.1

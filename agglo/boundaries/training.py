@@ -42,7 +42,7 @@ from predict.image_normalisation import (
     measure_normalisation,
     normalisation_for,
 )
-from predict.training_patches import TrainingVolume
+from predict.training_patches import PatchSampler, TrainingVolume
 from predict.unet import UNetConfig
 
 MAX_THREADS = 8
@@ -109,23 +109,32 @@ class FoldTrainer:
 
     def advance(self, fold: int, saved: bytes | None) -> bytes:
         """Train a fold up to its next evaluation; take and give back its saved state."""
-        volumes = self._volumes(fold)
-        state = load_state(saved) if saved else self._start(volumes, fold)
-        return save_state(train_interval(state, self.network, self.training, volumes, self.device))
+        network, training = self.network, self.training
+        volumes = fold_volumes(self.arrays, self.described, self.n_folds, fold)
+        state = (
+            load_state(saved) if saved else start_training(network, training, volumes, fold=fold)
+        )
+        return save_state(train_interval(state, network, training, volumes, self.device))
 
-    def _start(self, volumes: list[TrainingVolume], fold: int) -> State:
-        return start_training(self.network, self.training, volumes, fold=fold)
 
-    def _volumes(self, fold: int) -> list[TrainingVolume]:
-        """Return the volumes with the split of a fold."""
-        return [
-            TrainingVolume(
-                image, labels, *known, split=split_volume(image.shape, self.n_folds, fold)
-            )
-            for image, labels, known in zip(
-                self.arrays[::2], self.arrays[1::2], self.described, strict=True
-            )
-        ]
+def fold_volumes(
+    arrays: Sequence[npt.NDArray[Any]],
+    described: Sequence[tuple[ImageNormalisation, bool]],
+    n_folds: int,
+    fold: int,
+) -> list[TrainingVolume]:
+    """Return the volumes with the split of a fold.
+
+    Args:
+        arrays: image, labels, image, labels, …, each (z, y, x).
+        described: normalisation of each volume, and whether its label 0 is membrane.
+        n_folds: number of folds.
+        fold: index of the fold.
+    """
+    return [
+        TrainingVolume(image, labels, *known, split=split_volume(image.shape, n_folds, fold))
+        for image, labels, known in zip(arrays[::2], arrays[1::2], described, strict=True)
+    ]
 
 
 def train_boundaries(
@@ -174,9 +183,9 @@ def train_boundaries(
         (normalisation_for(volume.image, normalisation), volume.zero_is_membrane)
         for volume in volumes
     ]
-    for fold in range(config.folds):  # what does not fit is said before anything is written
-        for volume in volumes:
-            split_volume(volume.record.shape, config.folds, fold)
+    arrays = [array for one in volumes for array in (one.image, one.labels)]
+    for fold in range(config.folds):  # what does not fit is said before anything is started
+        PatchSampler(network, training, fold_volumes(arrays, described, config.folds, fold))
     logger.info(
         "training %d folds, %d at a time with %d threads each, on %s",
         *(config.folds, n_actors, n_threads),
@@ -189,8 +198,8 @@ def train_boundaries(
         "voxel_size_nm": size,
     }
     with RunFolder.create(out, described_run, resume=resume, overwrite=overwrite) as run:
-        arrays = [ray.put(array) for one in volumes for array in (one.image, one.labels)]
-        arguments = (network, training, config.folds, chosen, n_threads, described, *arrays)
+        references = [ray.put(array) for array in arrays]
+        arguments = (network, training, config.folds, chosen, n_threads, described, *references)
         n_gpus = 1 if chosen == "cuda" else 0
         with ActorPool(
             FoldTrainer, arguments, n_actors=n_actors, num_cpus=n_threads, num_gpus=n_gpus

@@ -30,7 +30,7 @@ class Command:
     out: str
     """where the segmentation goes; the merge tree goes beside it"""
     threshold: float | None = None
-    """merge down to this score instead of the policy's own threshold: more merges below it"""
+    """lowest score that is merged, instead of the policy's own threshold; lower merges more"""
     baseline: bool = False
     """apply mean-boundary agglomeration instead, its threshold from the policy's training shards"""
     voxel_size_nm: tuple[float, float, float] | None = None

@@ -75,36 +75,26 @@ def draw_block(
         first_cell[axis] = offset[axis] // cell_shape[axis]
         last = (offset[axis] + out_labels.shape[axis] - 1) // cell_shape[axis]
         n_cells[axis] = last - first_cell[axis] + 1
-    corners = np.empty((2, n_cells[1] + 1, n_cells[2] + 1, CHANNELS), np.float64)
+    corners = np.empty((n_cells[0] + 1, n_cells[1] + 1, n_cells[2] + 1, CHANNELS), np.float64)
+    corner_fields(seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, first_cell, corners)
     candidates = np.empty(MAX_CANDIDATES, np.int64)
     distance = np.empty(MAX_CANDIDATES, np.float64)
     centre = np.empty(3, np.float64)
     cell = np.empty(3, np.int64)
     near_row = np.empty(site_nm.shape[0], np.int64)
     near = np.empty(site_nm.shape[0], np.int64)
-    plane = first_cell.copy()
     for i in range(n_cells[0]):
         cell[0] = first_cell[0] + i
-        if i == 0:
-            corner_fields(
-                seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, first_cell, corners
-            )
-        else:
-            corners[0] = corners[1]
-            plane[0] = cell[0] + 1
-            corner_fields(
-                seed, spacing_nm, tortuosity, turn, voxel_nm, cell_shape, plane, corners[1:]
-            )
         for j in range(n_cells[1]):
             cell[1] = first_cell[1] + j
-            n_row = _synapses_near_row(corners, j, site_nm, near_row)
+            n_row = _synapses_near_row(corners, i, j, site_nm, near_row)
             for k in range(n_cells[2]):
                 cell[2] = first_cell[2] + k
                 n, reach = gather_cell(
-                    corners, 0, j, k, spacing_nm, max_radius_nm,
+                    corners, i, j, k, spacing_nm, max_radius_nm,
                     start, shape, ids, segments, has_segment, centre, candidates, distance,
                 )  # fmt: skip
-                n_near = 0
+                n_near = np.int64(0)
                 for m in range(n_row):
                     square = 0.0
                     for axis in range(3):
@@ -114,14 +104,14 @@ def draw_block(
                         n_near += 1
                 _draw_cell(
                     seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell,
-                    corners, j, k, candidates, distance, n, centre, ids, segments, bodies,
+                    corners, i, j, k, candidates, distance, n, centre, ids, segments, bodies,
                     near, n_near, site_nm, direction, pre, post, blur_nm,
                     out_labels, out_boundaries, out_clean,
                 )  # fmt: skip
 
 
 @njit(cache=True)
-def _synapses_near_row(corners, j, site_nm, out_near):
+def _synapses_near_row(corners, i, j, site_nm, out_near):
     """List the synapses that may be seen in a row of cells along x; return their number."""
     low = np.full(3, np.inf)
     high = np.full(3, -np.inf)
@@ -129,8 +119,8 @@ def _synapses_near_row(corners, j, site_nm, out_near):
         for b in range(2):
             for k in range(corners.shape[2]):
                 for axis in range(3):
-                    low[axis] = min(low[axis], corners[a, j + b, k, axis])
-                    high[axis] = max(high[axis], corners[a, j + b, k, axis])
+                    low[axis] = min(low[axis], corners[i + a, j + b, k, axis])
+                    high[axis] = max(high[axis], corners[i + a, j + b, k, axis])
     n = 0
     for s in range(site_nm.shape[0]):
         inside = True
@@ -146,7 +136,7 @@ def _synapses_near_row(corners, j, site_nm, out_near):
 @njit(cache=True)
 def _draw_cell(
     seed, membrane_nm, faint, turn, voxel_nm, cell_shape, offset, cell,
-    corners, j, k, candidates, distance, n, centre, ids, segments, bodies,
+    corners, i, j, k, candidates, distance, n, centre, ids, segments, bodies,
     near, n_near, site_nm, direction, pre, post, blur_nm, out_labels, out_boundaries, out_clean,
 ):  # fmt: skip
     """Draw the voxels of a cell that lie in the block."""
@@ -173,7 +163,7 @@ def _draw_cell(
                 ox = cell[2] * cell_shape[2] + lx - offset[2]
                 if not 0 <= ox < out_labels.shape[2]:
                     continue
-                fields_at(corners, 0, j, k, cell_shape, lz, ly, lx, point)
+                fields_at(corners, i, j, k, cell_shape, lz, ly, lx, point)
                 z = point[0]
                 y = point[1]
                 x = point[2]

@@ -55,7 +55,10 @@ def grow_tile(
     _rank_directions(potential, wishes, first, second)
     chosen = np.full((n, n, n), -1, np.int8)
     _accept_edges(seed, branching, start, first, second, chosen)
-    out_next[:] = chosen[MARGIN : n - MARGIN, MARGIN : n - MARGIN, MARGIN : n - MARGIN]
+    for i in range(out_next.shape[0]):
+        for j in range(out_next.shape[1]):
+            for k in range(out_next.shape[2]):
+                out_next[i, j, k] = chosen[i + MARGIN, j + MARGIN, k + MARGIN]
 
 
 @njit(cache=True)
@@ -117,10 +120,15 @@ def _rank_directions(potential, wishes, out_first, out_second):
 def _accept_edges(seed, branching, start, first, second, out_chosen):
     """Let every node choose among those that want it, in two rounds, then add branches."""
     n = first.shape[0]
-    open_source = first >= 0
+    open_source = np.empty((n, n, n), np.bool_)
+    for i in range(n):
+        for j in range(n):
+            for k in range(n):
+                open_source[i, j, k] = first[i, j, k] >= 0
     taken = np.zeros((n, n, n), np.bool_)
-    _accept_round(seed, start, first, 2, open_source, taken, out_chosen)
-    _accept_round(seed, start, second, 4, open_source, taken, out_chosen)
+    for layer in (2, 4):
+        wanted = first if layer == 2 else second
+        _accept_round(seed, start, wanted, layer, open_source, taken, out_chosen)
     for i in range(MARGIN, n - MARGIN):
         for j in range(MARGIN, n - MARGIN):
             for k in range(MARGIN, n - MARGIN):

@@ -80,6 +80,7 @@ def find_synapses(
     side = 2 * _LOOK_AROUND + 1
     labels = np.empty((side, side, side), np.uint64)
     centre = np.empty(3, np.int64)
+    corner = np.empty(3, np.int64)
     count = 0
     for i in range(shape[0] - 1):
         for j in range(shape[1] - 1):
@@ -109,7 +110,7 @@ def find_synapses(
                     )
                     label_box(
                         seed, spacing_nm, tortuosity, turn, max_radius_nm, voxel_nm, cell_shape,
-                        centre - _LOOK_AROUND, start, shape, ids, segments, has_segment, labels,
+                        corner, start, shape, ids, segments, has_segment, labels,
                     )  # fmt: skip
                     position = out_position[count]
                     if not _pick_contact(labels, ids[pre], ids[post], voxel_nm, centre, position):

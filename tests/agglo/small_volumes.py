@@ -16,6 +16,8 @@ from agglo.cli import main
 from agglo.policy_file import Policy, save_policy
 from agglo.training.learner import LearnerConfig, fit_network, standardisation
 from agglo.training.train import TrainConfig
+from agglo.training.volume_set import VolumeSet, open_set
+from agglo.volumes import VoxelSize
 from envs.generator import Instance
 from envs.merge_network import mean_boundary_network
 from envs.region_graph import build_region_graph
@@ -29,10 +31,14 @@ NAMES = ("image", "boundaries", "superpixels", "labels")
 class Tissue(NamedTuple):
     """Volumes of one shape (z, y, x): superpixels in neurons behind a noisy membrane map."""
 
-    image: npt.NDArray[np.uint8]
-    boundaries: npt.NDArray[np.float32]
-    superpixels: npt.NDArray[np.uint64]
-    labels: npt.NDArray[np.uint64]
+    image: npt.NDArray
+    boundaries: npt.NDArray
+    superpixels: npt.NDArray
+    labels: npt.NDArray
+
+    def cut(self, *box: slice) -> Tissue:
+        """Return a part of it."""
+        return Tissue(*(array[box] for array in self))
 
     def instance(self) -> Instance:
         """Return the region graph and the contingency table."""
@@ -108,6 +114,16 @@ def volume_options(path: Path, *names: str, **instead: str) -> list[str]:
     for name in names or NAMES:
         words += [f"--{name}", instead.get(name, f"{path}:{name}")]
     return words
+
+
+def open_tissue(
+    path: Path, voxel_size_nm: VoxelSize | None = None, *, crop: str = "", **instead: str
+) -> tuple[VolumeSet, tuple[int, int, int]]:
+    """Open the four volumes `path:name`, or at another address, as a set with its shape."""
+    image, boundaries, superpixels, labels = (
+        instead.get(name, f"{path}:{name}") + crop for name in NAMES
+    )
+    return open_set(image, boundaries, superpixels, labels, voxel_size_nm)
 
 
 def save_quick_policy(folder: Path, tissue: Tissue, *, threshold: float = 0.0) -> Policy:

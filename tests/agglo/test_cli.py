@@ -92,7 +92,6 @@ def test_an_unknown_command_is_refused(
         ),
         (["superpixels", "--boundaries", "a.npy", "--out", "b", "--threshold", "7"], "threshold"),
         (["evaluate", "--labels", "a.npy", "--voxel-size-nm", "8", "8"], "--voxel-size-nm"),
-        (["train", "--rounds", "0"], "--rounds"),
     ],
 )
 def test_wrong_options_are_refused_by_name(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agglo.phantom import growth
-from agglo.phantom.growth import MARGIN, STEPS, grow_tile
+from agglo.phantom.growth import STEPS, grow_tile
 from agglo.phantom.hashing import hash_position, stream_key, unit_at, value_noise
 
 Node = tuple[int, int, int]
@@ -125,7 +125,3 @@ def test_neurites_are_long_branch_and_run_in_all_directions():
     assert 0.01 < np.mean(core > 1) < 0.2  # branch points
     no_branches = tile(1, 0.0, (0, -20, 10), 50)
     assert np.mean(no_branches < 0) > np.mean(ways < 0)
-
-
-def test_margin_is_what_an_edge_depends_on():
-    assert MARGIN == 5

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agglo.phantom.config import JITTER, MAX_CALIBRE_SPREAD, PhantomConfig
+from agglo.phantom.config import MAX_CALIBRE_SPREAD, PhantomConfig
 from agglo.phantom.growth import STEPS, grow_tile
 from agglo.phantom.skeleton import (
     MITOCHONDRION,
@@ -76,7 +76,7 @@ def test_every_piece_of_skeleton_lies_in_its_own_territory():
                 if i != skeleton.ids[node]
             ]
             gap = min(gap, min(others) + own[7] + own[8] * foot)
-    assert gap >= (1 - 2 * JITTER - MAX_CALIBRE_SPREAD) * config.node_spacing_nm - 1e-6
+    assert gap >= 0.05 * config.node_spacing_nm
 
 
 def test_density_leaves_out_whole_neurites():

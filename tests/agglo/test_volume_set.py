@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agglo.training.shard import Shard, cut_shards
-from agglo.training.volume_set import VolumeSet, load_instance, open_set
+from agglo.training.volume_set import load_instance, open_set
 from agglo.volumes import write_volume
 from analysis.input_error import InputError
 from envs.generator import Instance
@@ -16,13 +16,9 @@ from envs.merge_network import mean_boundary_network
 from envs.region_graph import build_region_graph
 from envs.rollout import initial_decisions, play_episode
 from envs.truth_rows import NO_TRUTH, truth_table
-from tests.agglo.small_volumes import NAMES, SHAPE, Tissue, make_tissue, write_tissue
+from tests.agglo.small_volumes import NAMES, SHAPE, make_tissue, open_tissue, write_tissue
 
 TISSUE = make_tissue(1)
-
-
-def addresses(path: Path, **instead: str) -> list[str]:
-    return [instead.get(name, f"{path}:{name}") for name in NAMES]
 
 
 @pytest.fixture
@@ -42,15 +38,15 @@ def test_a_set_states_addresses_that_hold_from_anywhere(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
-    volumes, shape = open_set(*(f"tissue.h5:{name}" for name in NAMES), None)
+    volumes, shape = open_tissue(Path("tissue.h5"))
     assert shape == SHAPE
-    assert volumes == VolumeSet(*addresses(path), voxel_size_nm=(8.0, 8.0, 8.0))
+    assert volumes == (*(f"{path}:{name}" for name in NAMES), (8.0, 8.0, 8.0))
 
 
 def test_the_volumes_are_closed_again(path: Path) -> None:
-    open_set(*addresses(path), None)
+    open_tissue(path)
     with pytest.raises(InputError):
-        open_set(*addresses(path, labels=f"{path}:nothing"), None)
+        open_tissue(path, labels=f"{path}:nothing")
     opened = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if exists(n)]
     assert str(path) not in opened
 
@@ -61,22 +57,22 @@ def exists(descriptor: str) -> bool:
 
 def test_the_voxel_size_may_be_given(tmp_path: Path) -> None:
     path = write_tissue(tmp_path / "tissue.h5", TISSUE, voxel_size_nm=None)
-    assert open_set(*addresses(path), None)[0].voxel_size_nm is None
-    assert open_set(*addresses(path), (40, 8, 8))[0].voxel_size_nm == (40.0, 8.0, 8.0)
+    assert open_tissue(path)[0].voxel_size_nm is None
+    assert open_tissue(path, (40, 8, 8))[0].voxel_size_nm == (40.0, 8.0, 8.0)
 
 
 def test_voxel_sizes_may_differ_by_rounding_only(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["labels"].attrs["voxel_size_nm"] = (8.0000001, 8.0, 7.9999999)
-    assert open_set(*addresses(path), None)[0].voxel_size_nm == (8.0, 8.0, 8.0)
+    assert open_tissue(path)[0].voxel_size_nm == (8.0, 8.0, 8.0)
     with h5py.File(path, "r+") as file:
         file["labels"].attrs["voxel_size_nm"] = (8.1, 8.0, 8.0)
     with pytest.raises(
         InputError, match=r"--labels has voxels of \(8.1, 8.0, 8.0\) nm but --image"
     ):
-        open_set(*addresses(path), None)
+        open_tissue(path)
     with pytest.raises(InputError, match="--voxel-size-nm: 9 8 8 contradicts 8 8 8"):
-        open_set(*addresses(path), (9, 8, 8))
+        open_tissue(path, (9, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -103,27 +99,25 @@ def test_volumes_that_do_not_fit_are_refused(
     with h5py.File(path, "r+") as file:
         file["other"] = array
     with pytest.raises(InputError, match=message):
-        open_set(*addresses(path, **{name: f"{path}:other"}), None)
+        open_tissue(path, **{name: f"{path}:other"})  # pyright: ignore[reportArgumentType]
 
 
 def test_the_instance_of_a_shard_is_that_of_the_cut_arrays(path: Path) -> None:
-    volumes, shape = open_set(*addresses(path), None)
+    volumes, shape = open_tissue(path)
     shards = cut_shards([shape], (8, 20, 40))
     assert len(shards) == 4
     for shard in shards:
-        cut = Tissue(*(array[shard.box] for array in TISSUE))
-        assert_same(load_instance(volumes, shard), cut.instance())
+        assert_same(load_instance(volumes, shard), TISSUE.cut(*shard.box).instance())
 
 
 def test_shards_of_a_volume_that_is_itself_a_crop(path: Path) -> None:
-    cropped = [f"{text}[2:15,:,10:]" for text in addresses(path)]
-    volumes, shape = open_set(*cropped, None)
+    volumes, shape = open_tissue(path, crop="[2:15,:,10:]")
     assert shape == (13, 40, 30)
     shard = Shard(0, (1, 3, 5), (11, 33, 27))
-    cut = Tissue(*(array[3:13, 3:33, 15:37] for array in TISSUE))
+    cut = TISSUE.cut(slice(3, 13), slice(3, 33), slice(15, 37))
     assert_same(load_instance(volumes, shard), cut.instance())
-    only_z, _ = open_set(*(f"{text}[2:15]" for text in addresses(path)), None)
-    cut = Tissue(*(array[3:13, 3:33, 5:27] for array in TISSUE))
+    only_z, _ = open_tissue(path, crop="[2:15]")
+    cut = TISSUE.cut(slice(3, 13), slice(3, 33), slice(5, 27))
     assert_same(load_instance(only_z, shard), cut.instance())
 
 
@@ -136,14 +130,16 @@ def test_volumes_of_other_formats_and_types(tmp_path: Path) -> None:
     )
     np.save(tmp_path / "superpixels.npy", TISSUE.superpixels.astype(np.int16))
     np.save(tmp_path / "labels.npy", TISSUE.labels.astype(">u4"))
-    texts = [str(tmp_path / n) for n in ("image.npy", "boundaries.zarr", "superpixels.npy")]
-    volumes, shape = open_set(*texts, str(tmp_path / "labels.npy"), None)
+    image, superpixels, labels = (
+        f"{tmp_path}/{name}.npy" for name in ("image", "superpixels", "labels")
+    )
+    volumes, shape = open_set(image, f"{tmp_path}/boundaries.zarr", superpixels, labels, None)
     assert volumes.voxel_size_nm == (8.0, 8.0, 8.0)
     assert_same(load_instance(volumes, cut_shards([shape], shape)[0]), TISSUE.instance())
 
 
 def test_a_shard_without_truth_has_none(path: Path) -> None:
-    volumes, _ = open_set(*addresses(path), None)
+    volumes, _ = open_tissue(path)
     shard = Shard(0, (0, 0, 0), (4, 6, 6))
     assert not TISSUE.labels[shard.box].any()
     graph, truth = load_instance(volumes, shard)
@@ -156,8 +152,8 @@ def test_superpixels_of_zero_are_no_regions(path: Path) -> None:
     superpixels[:, :, ::4] = 0
     with h5py.File(path, "r+") as file:
         file["sparse"] = superpixels
-    texts = addresses(path, superpixels=f"{path}:sparse")
-    instance = load_instance(open_set(*texts, None)[0], Shard(0, (0, 0, 0), SHAPE))
+    volumes, _ = open_tissue(path, superpixels=f"{path}:sparse")
+    instance = load_instance(volumes, Shard(0, (0, 0, 0), SHAPE))
     graph = build_region_graph(
         superpixels, TISSUE.image, TISSUE.boundaries, voxel_size_nm=(8.0, 8.0, 8.0)
     )
@@ -169,7 +165,7 @@ def test_superpixels_of_zero_are_no_regions(path: Path) -> None:
 def test_a_shard_without_superpixels_is_played_without_effect(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["outside"] = np.zeros(SHAPE, np.uint8)
-    volumes, _ = open_set(*addresses(path, superpixels=f"{path}:outside"), None)
+    volumes, _ = open_tissue(path, superpixels=f"{path}:outside")
     graph, truth = load_instance(volumes, Shard(0, (0, 0, 0), SHAPE))
     assert graph.n_regions == graph.n_edges == 0
     network = mean_boundary_network(0.5)
@@ -198,6 +194,6 @@ def test_the_sentence_names_the_part_that_is_wrong(
 ) -> None:
     with h5py.File(path, "r+") as file:
         file["other"] = array
-    volumes, _ = open_set(*addresses(path, **{name: f"{path}:other"}), None)
+    volumes, _ = open_tissue(path, **{name: f"{path}:other"})  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match=rf"^--{name}: .*:other\[:16,:40,10:40\] .*{message}"):
         load_instance(volumes, Shard(0, (0, 0, 10), SHAPE))

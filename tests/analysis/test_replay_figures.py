@@ -75,7 +75,7 @@ def test_the_filmstrip_shows_map_stages_and_truth() -> None:
     assert titles == [
         "boundary map (black = 1)",
         "superpixels\n4 here, VI 1.000",
-        "1 merges, key 2.00\n3 here, VI 0.500",
+        "1 merge, key 2.00\n3 here, VI 0.500",
         "the policy stops after 2\n2 here, VI 0.000",
         "truth: 2 here",
         "",
@@ -150,7 +150,7 @@ def test_the_curves_are_the_errors_and_the_keys() -> None:
         np.testing.assert_array_equal(axis.lines[0].get_xdata(), [1, 2, 3])
         np.testing.assert_array_equal(axis.lines[0].get_ydata(), recording.heights)
     for axis in (left, right):
-        assert list(axis.lines[-1].get_xdata()) == [2, 2]  # where the policy stops
+        assert np.asarray(axis.lines[-1].get_xdata()).tolist() == [2, 2]  # where the policy stops
 
 
 def test_the_keys_alone_without_truth() -> None:
@@ -165,12 +165,11 @@ def test_a_merge_shows_the_larger_cluster_blue_and_the_smaller_orange() -> None:
     recording = dataclasses.replace(recording, sizes_vox=np.array([1, 5, 9, 2]))
     axes = drawn(merges_figure(recording, [0, 2])).axes
     grey = grey_as_rgb(recording.view.image)
-    orange, blue = (0.902, 0.624, 0.0), (0.0, 0.447, 0.698)
-    first = np.concatenate(
-        [0.5 * grey[:, :4] + 0.5 * np.repeat([orange, blue], 2, 0), grey[:, 4:]], 1
-    )
+    orange_blue = np.array([(0.902, 0.624, 0.0), (0.0, 0.447, 0.698)])
+    first = grey.copy()
+    first[:, :4] = 0.5 * first[:, :4] + 0.5 * np.repeat(orange_blue, 2, 0)
     np.testing.assert_allclose(picture(axes[0]), first, atol=2e-3)
-    last = 0.5 * grey + 0.5 * np.repeat([orange, blue], 4, 0)
+    last = 0.5 * grey + 0.5 * np.repeat(orange_blue, 4, 0)
     np.testing.assert_allclose(picture(axes[1]), last, atol=2e-3)
     assert axes[0].get_title() == "key 2.00\n5 + 1 voxels\nz 3, y 1, x 2"
     assert axes[2].get_title() == "image"
@@ -195,8 +194,8 @@ def test_a_step_marks_its_place_on_the_curve(n_merges: int) -> None:
     section, plot = drawn(step_figure(recording, n_merges)).axes
     assert f"{4 - n_merges} here" in section.get_title()
     (marked,) = [line for line in plot.lines if line.get_marker() == "o"]
-    assert list(marked.get_xdata()) == [n_merges]
-    assert list(marked.get_ydata()) == [error_curve(recording).vi[n_merges]]
+    assert np.asarray(marked.get_xdata()).tolist() == [n_merges]
+    assert np.asarray(marked.get_ydata()).tolist() == [error_curve(recording).vi[n_merges]]
     with_keys = drawn(step_figure(without_truth(recording), n_merges)).axes[1]
     assert with_keys.get_ylabel() == "key of the merge"
 

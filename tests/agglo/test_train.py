@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agglo.policy_file import load_policy
+from agglo.training.shard import cut_shards, split_shards
+from agglo.training.threshold import best_threshold
+from agglo.training.volume_set import load_instance
+from envs.features import N_SHAPE_FEATURES
+from envs.merge_network import mean_boundary_network
+from envs.rollout import play_episode
+from tests.agglo.small_volumes import (
+    NAMES,
+    agglo,
+    make_tissue,
+    quick_config,
+    quick_options,
+    volume_options,
+    write_tissue,
+)
+from tests.agglo.training_runs import (
+    assert_same_run,
+    opened,
+    records,
+    train_on,
+    without_ray,
+    write_tissues,
+)
+
+
+@pytest.fixture
+def serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without Ray."""
+    without_ray(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tissues(tmp_path_factory.mktemp("training"))
+
+
+@pytest.mark.usefixtures("serial")
+def test_a_run_folder_tells_what_was_done(folder: Path, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    config = quick_config(rounds=3)
+    policy = train_on([folder / "1.h5"], tmp_path / "run", config, on_round=seen.append)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        *("checkpoints", "config.json", "lock", "metrics.jsonl", "policy.npz"),
+    ]
+    assert records(tmp_path / "run", without_time=False) == seen
+    assert [record["round"] for record in seen] == [0, 1, 2, 3]
+    decisions = [record["decisions"] for record in seen]
+    assert decisions == sorted(set(decisions)), "every round adds to what was met before"
+    assert all(record["train_start_vi"] == seen[0]["train_start_vi"] for record in seen)
+    assert seen[-1]["train_vi"] < 0.3 * seen[-1]["train_start_vi"]
+    stated = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert stated["train"] == json.loads(json.dumps(dataclasses.asdict(config)))
+    assert stated["volumes"] == [[f"{folder}/1.h5:{name}" for name in NAMES] + [[8.0, 8.0, 8.0]]]
+    loaded = load_policy(str(tmp_path / "run"))
+    for one, other in zip(loaded.network, policy.network, strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert loaded.network.w1.shape[0] == 3, "the mean of the last three networks"
+    assert loaded.threshold == 0.0
+    assert loaded.voxel_size_nm == (8.0, 8.0, 8.0)
+    assert loaded.provenance["threshold_from"] == "logit 0"
+    assert loaded.provenance["config"]["rounds"] == 3
+
+
+@pytest.mark.usefixtures("serial")
+def test_the_scores_in_the_log_are_those_of_the_policy(folder: Path, tmp_path: Path) -> None:
+    """Played anew, shard by shard, from the volumes on disk."""
+    config = quick_config(validation_shards=1, rounds=1)
+    paths = [folder / "1.h5", folder / "2.h5"]
+    policy = train_on(paths, tmp_path / "run", config)
+    volumes, shapes = opened(*paths)
+    training, validation = split_shards(cut_shards(shapes, config.shard_vox), 1, config.seed)
+    assert (len(training), len(validation)) == (7, 1)
+    last = records(tmp_path / "run")[-1]
+
+    def play(network: Any, shards: list, threshold: float) -> list:
+        instances = [load_instance(volumes[shard.volume], shard) for shard in shards]
+        return [
+            play_episode(graph, network, truth=truth, threshold=threshold)
+            for graph, truth in instances
+        ]
+
+    for name, shards in (("train", training), ("validation", validation)):
+        vi = np.array([episode.vi for episode in play(policy.network, shards, 0.0)])
+        assert last[f"{name}_start_vi"] == pytest.approx(vi[:, 0].mean(), rel=1e-12)
+        assert last[f"{name}_vi"] == pytest.approx(vi[:, 1].mean(), rel=1e-12)
+    threshold, vi = best_threshold(play(policy.network, validation, -np.inf))
+    assert policy.threshold == threshold
+    assert policy.provenance["threshold_from"] == "1 validation shards"
+    played = [episode.vi[1] for episode in play(policy.network, validation, threshold)]
+    assert np.mean(played) == pytest.approx(vi, rel=1e-9)
+    start, _ = best_threshold(play(mean_boundary_network(0.0), training, -np.inf))
+    assert policy.mean_boundary_threshold == -start
+    baseline = policy.baseline().network
+    played = np.mean([e.vi[1] for e in play(baseline, training, 0.0)])
+    assert played < 0.8 * last["train_start_vi"]
+    for other in np.linspace(0.1, 0.9, 17):
+        by_other = [e.vi[1] for e in play(mean_boundary_network(other), training, 0.0)]
+        assert played <= np.mean(by_other) + 1e-9
+
+
+@pytest.mark.usefixtures("serial")
+def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None:
+    base = quick_config(rounds=1)
+    changed = {
+        "base": base,
+        "seed": dataclasses.replace(base, seed=1),
+        "episodes": dataclasses.replace(base, episodes=1),
+        "noise": dataclasses.replace(base, noise=2.0),
+        "floor": dataclasses.replace(base, record_floor=-3.0),
+        "average": dataclasses.replace(base, n_average=1),
+        "shape": dataclasses.replace(base, shape_features=True),
+        "shards": dataclasses.replace(base, shard_vox=(16, 40, 40)),
+        "epochs": dataclasses.replace(base, learner=dataclasses.replace(base.learner, epochs=5)),
+    }
+    bits = {}
+    for name, config in changed.items():
+        policy = train_on([folder / "1.h5"], tmp_path / name, config)
+        bits[name] = b"".join(array.tobytes() for array in policy.network)
+        assert policy.network.n_features == (N_SHAPE_FEATURES if name == "shape" else 41)
+    assert len(set(bits.values())) == len(bits)
+    again = train_on([folder / "1.h5"], tmp_path / "again", base)
+    assert b"".join(array.tobytes() for array in again.network) == bits["base"]
+
+
+class Stop(Exception):
+    """What ends a run from outside."""
+
+
+def stop_after(round_index: int) -> Callable[[dict[str, Any]], None]:
+    def on_round(record: dict[str, Any]) -> None:
+        if record["round"] == round_index:
+            raise Stop
+
+    return on_round
+
+
+@pytest.mark.usefixtures("serial")
+def test_an_interrupted_run_goes_on_to_the_same_end(folder: Path, tmp_path: Path) -> None:
+    config = quick_config(rounds=4, validation_shards=1)
+    paths = [folder / "1.h5", folder / "2.h5"]
+    train_on(paths, tmp_path / "whole", config)
+    with pytest.raises(Stop):
+        train_on(paths, tmp_path / "torn", config, on_round=stop_after(0))
+    for last in (2, 3):
+        with pytest.raises(Stop):
+            train_on(paths, tmp_path / "torn", config, resume=True, on_round=stop_after(last))
+        assert len(records(tmp_path / "torn")) == last + 1
+    assert not (tmp_path / "torn" / "policy.npz").exists()
+    seen: list[dict[str, Any]] = []
+    train_on(paths, tmp_path / "torn", config, resume=True, on_round=seen.append)
+    assert [record["round"] for record in seen] == [4]
+    assert_same_run(tmp_path / "torn", tmp_path / "whole")
+    # A run that is finished is finished again.
+    (tmp_path / "torn" / "policy.npz").unlink()
+    train_on(paths, tmp_path / "torn", config, resume=True)
+    assert_same_run(tmp_path / "torn", tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("serial")
+def test_shards_outside_the_tissue_teach_nothing(folder: Path, tmp_path: Path) -> None:
+    """One shard has no superpixels and one no labels; the others are those of a smaller volume."""
+    tissue = make_tissue(1)
+    superpixels, labels = tissue.superpixels.copy(), tissue.labels.copy()
+    superpixels[:, :20, :20] = 0
+    labels[:, 20:, :20] = 0
+    masked = tissue._replace(superpixels=superpixels, labels=labels)
+    write_tissue(tmp_path / "masked.h5", masked)
+    write_tissue(tmp_path / "half.h5", masked.cut(slice(None), slice(None), slice(20, None)))
+    config = quick_config(rounds=1)
+    train_on([tmp_path / "masked.h5"], tmp_path / "masked", config)
+    train_on([tmp_path / "half.h5"], tmp_path / "half", config)
+    first, expected = (records(tmp_path / name)[0] for name in ("masked", "half"))
+    assert first["decisions"] == expected["decisions"] > 50
+
+
+def test_the_command_trains_what_beats_its_superpixels(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, ray_local: None
+) -> None:
+    """From the command line, on two volumes, measured on a third that was not trained on."""
+    run = tmp_path / "run"
+    words = [
+        word
+        for name in NAMES
+        for word in (f"--{name}", f"{folder}/1.h5:{name}", f"{folder}/2.h5:{name}")
+    ]
+    said = agglo(
+        capsys, *("train", *words, "--out", run, *quick_options(), "--json", tmp_path / "t.json")
+    )
+    assert said.status == 0, said.err
+    policy = load_policy(str(run))
+    assert said.out == (
+        f"policy in {run}: merges from 0.000 on (logit 0); "
+        f"mean-boundary baseline up to {policy.mean_boundary_threshold:.3f}\n"
+    )
+    results = json.loads((tmp_path / "t.json").read_text())
+    assert results["mean_boundary_threshold"] == policy.mean_boundary_threshold
+    assert results["rounds"] == records(run, without_time=False)
+    first = results["rounds"][0]
+    assert (
+        f"round 0, {first['decisions']} decisions, loss {first['loss']:.4f}, training VI "
+        f"{first['train_start_vi']:.3f} -> {first['train_vi']:.3f}, {first['seconds']:.1f} s"
+    ) in said.err.splitlines()
+    assert sum(line.startswith("round ") for line in said.err.splitlines()) == 3
+
+    again = [*("train", *words, "--out", run, *quick_options(), "--resume")]
+    said = agglo(capsys, *again, "--json", tmp_path / "again.json")
+    assert said.status == 0
+    assert json.loads((tmp_path / "again.json").read_text()) == results
+
+    held_out = folder / "3.h5"
+    names = ("image", "boundaries", "superpixels")
+    maps = volume_options(held_out, *names)
+    out = tmp_path / "s.zarr"
+    assert agglo(capsys, "segment", "--policy", run, *maps, "--out", out).status == 0
+    truth = volume_options(held_out, "labels", "superpixels")
+    words = ("evaluate", "--segmentation", out, *truth, "--json", tmp_path / "e.json")
+    assert agglo(capsys, *words).status == 0
+    scores = json.loads((tmp_path / "e.json").read_text())
+    assert scores["superpixel_vi"] > 2
+    gap = scores["superpixel_vi"] - scores["floor_vi"]
+    assert scores["superpixel_vi"] - scores["vi"] > 0.7 * gap
