@@ -108,6 +108,8 @@ def find_synapses(
                     _voxel_of(
                         seed, spacing_nm, tortuosity, turn, voxel_nm, out_site_nm[count], centre
                     )
+                    for d in range(3):
+                        corner[d] = centre[d] - _LOOK_AROUND
                     label_box(
                         seed, spacing_nm, tortuosity, turn, max_radius_nm, voxel_nm, cell_shape,
                         corner, start, shape, ids, segments, has_segment, labels,
