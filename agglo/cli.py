@@ -90,6 +90,10 @@ def _print_overview() -> None:
     print("usage: agglo COMMAND [arguments]; agglo COMMAND --help tells more\n")
     for name, does in COMMANDS.items():
         print(f"  {' '.join(name):<{width}}  {does}")
+    print(
+        "\nA volume is PATH[:DATASET], z,y,x: train.h5:image, a Zarr or OME-Zarr, a TIFF stack, a\n"
+        "folder of PNG or TIFF slices, a .npy; train.h5:image[0:80] is its first 80 sections."
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ one that comes first in this order survives, in its place in the queue, with the
 
 Layout: half-edges 2e and 2e + 1 of edge e lie at its two ends, in doubly linked lists per region.
 The queue is a binary heap of edges with lazy removal. An edge is stale when one of its ends was
-merged after the edge was scored (time stamps, no marking of neighbours).
+merged after the edge was scored (time stamps, no marking of neighbours). What is called most often
+takes arrays, not the state: a call that is not inlined copies every field of it.
 """
 
 from __future__ import annotations
@@ -219,28 +220,27 @@ def _score_all(state, network, noise, noise_seed):
 
 
 @njit(cache=True)
-def precedes(state, a, b):
-    """Tell whether edge a comes before edge b in the strict order."""
-    return state.key[a] > state.key[b] or (state.key[a] == state.key[b] and a < b)
+def precedes(key, a, b):
+    """Tell whether edge a comes before edge b in the strict order; key: (E,) float64."""
+    return key[a] > key[b] or (key[a] == key[b] and a < b)
 
 
 @njit(cache=True)
-def _sift_down(state):
-    """Restore the heap after its top edge changed."""
-    n = state.counters[HEAP_SIZE]
-    edge = state.heap[0]
+def _sift_down(heap, n, key):
+    """Restore a heap of n edges after its top edge changed."""
+    edge = heap[0]
     i = 0
     while True:
         child = 2 * i + 1
         if child >= n:
             break
-        if child + 1 < n and precedes(state, state.heap[child + 1], state.heap[child]):
+        if child + 1 < n and precedes(key, heap[child + 1], heap[child]):
             child += 1
-        if not precedes(state, state.heap[child], edge):
+        if not precedes(key, heap[child], edge):
             break
-        state.heap[i] = state.heap[child]
+        heap[i] = heap[child]
         i = child
-    state.heap[i] = edge
+    heap[i] = edge
 
 
 @njit(cache=True)
@@ -250,7 +250,7 @@ def drop_top(state):
     n = state.counters[HEAP_SIZE]
     if n > 0:
         state.heap[0] = state.heap[n]
-        _sift_down(state)
+        _sift_down(state.heap, state.counters[HEAP_SIZE], state.key)
 
 
 @njit(cache=True)
@@ -273,7 +273,7 @@ def best_edge(state, network, noise, noise_seed):
             score = _score(state, network, noise, noise_seed, edge)
             state.key[edge] = min(score, state.key[edge])
             state.scored_at[edge] = state.counters[CLOCK]
-            _sift_down(state)
+            _sift_down(state.heap, state.counters[HEAP_SIZE], state.key)
         else:
             return edge
     return -1
@@ -337,7 +337,7 @@ def merge(state, edge):
             _attach(state, half, kept)
         else:
             mine, theirs = half >> 1, other >> 1
-            if precedes(state, mine, theirs):
+            if precedes(state.key, mine, theirs):
                 survivor, absorbed = mine, theirs
                 _detach(state, other)
                 _detach(state, other ^ 1)
@@ -376,7 +376,7 @@ def best_candidates(state, out_edges, scratch):
     while n_open > 0 and n_found < len(out_edges):
         best = 0
         for i in range(1, n_open):
-            if precedes(state, state.heap[scratch[i]], state.heap[scratch[best]]):
+            if precedes(state.key, state.heap[scratch[i]], state.heap[scratch[best]]):
                 best = i
         position = scratch[best]
         n_open -= 1

@@ -1,6 +1,6 @@
 """The region adjacency graph of a superpixel volume and its additive statistics.
 
-One pass over the voxels. All triples are z, y, x.
+All triples are z, y, x.
 """
 
 from __future__ import annotations
@@ -9,18 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from analysis.input_error import InputError
 from envs import statistics as st
 from envs.quantise import quantise_boundaries, quantise_image
-
-_HASH = np.int64(-7046029254386353131)
-"""2^64 over the golden ratio, as the signed factor of a multiplicative hash."""
-
-_BIN_OF_VALUE = np.searchsorted(np.array(st.BIN_EDGES), np.arange(256), side="right").astype(
-    np.int64
-)
+from envs.voxel_sums import BIN_OF_VALUE, sum_contacts, sum_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,133 +90,6 @@ def dense_labels(
     return ids.astype(np.uint64), dense.reshape(labels.shape)
 
 
-@njit(cache=True)
-def _grow(table_key, table_value):
-    """Double an open-addressing table of int64 keys (−1 = free)."""
-    capacity = 2 * len(table_key)
-    new_key = np.full(capacity, -1, np.int64)
-    new_value = np.empty(capacity, np.int64)
-    mask = capacity - 1
-    for i in range(len(table_key)):
-        key = table_key[i]
-        if key >= 0:
-            slot = ((key * _HASH) >> 20) & mask
-            while new_key[slot] >= 0:
-                slot = (slot + 1) & mask
-            new_key[slot] = key
-            new_value[slot] = table_value[i]
-    return new_key, new_value
-
-
-@njit(cache=True)
-def _accumulate(dense, image, boundaries, origin, bin_of_value, n_regions, out_regions):
-    """Sum the statistics of all regions and contacts in one pass; return edge keys and contacts."""
-    n_z, n_y, n_x = dense.shape
-    stride = np.int64(n_regions)
-    table_key = np.full(1024, -1, np.int64)
-    table_value = np.empty(1024, np.int64)
-    keys = np.empty(512, np.int64)
-    contacts = np.zeros((512, st.N_CONTACT_STATISTICS), np.int64)
-    n_edges = 0
-    last_key = np.int64(-1)
-    last_edge = 0
-    for z in range(n_z):
-        for y in range(n_y):
-            for x in range(n_x):
-                u = dense[z, y, x]
-                if u < 0:
-                    continue
-                g = np.int64(image[z, y, x])
-                b = np.int64(boundaries[z, y, x])
-                row = out_regions[u]
-                row[st.SIZE] += 1
-                row[st.GREY] += g
-                row[st.GREY_SQUARED] += g * g
-                row[st.BOUNDARY] += b
-                row[st.BOUNDARY_SQUARED] += b * b
-                row[st.REGION_HISTOGRAM + bin_of_value[b]] += 1
-                pz, py, px = origin[0] + z, origin[1] + y, origin[2] + x
-                row[st.REGION_POSITION] += pz
-                row[st.REGION_POSITION + 1] += py
-                row[st.REGION_POSITION + 2] += px
-                row[st.REGION_POSITION + 3] += pz * pz
-                row[st.REGION_POSITION + 4] += py * py
-                row[st.REGION_POSITION + 5] += px * px
-                row[st.REGION_POSITION + 6] += pz * py
-                row[st.REGION_POSITION + 7] += pz * px
-                row[st.REGION_POSITION + 8] += py * px
-                for axis in range(3):
-                    dz, dy, dx = axis == 0, axis == 1, axis == 2
-                    z1, y1, x1 = z + dz, y + dy, x + dx
-                    if z1 >= n_z or y1 >= n_y or x1 >= n_x:
-                        continue
-                    v = dense[z1, y1, x1]
-                    if v < 0 or v == u:
-                        continue
-                    key = min(u, v) * stride + max(u, v)
-                    if key == last_key:
-                        edge = last_edge
-                    else:
-                        mask = len(table_key) - 1
-                        slot = ((key * _HASH) >> 20) & mask
-                        while table_key[slot] >= 0 and table_key[slot] != key:
-                            slot = (slot + 1) & mask
-                        if table_key[slot] == key:
-                            edge = table_value[slot]
-                        else:
-                            edge = n_edges
-                            if n_edges == len(keys):
-                                grown_keys = np.empty(2 * n_edges, np.int64)
-                                grown_keys[:n_edges] = keys
-                                keys = grown_keys
-                                grown = np.zeros((2 * n_edges, st.N_CONTACT_STATISTICS), np.int64)
-                                grown[:n_edges] = contacts
-                                contacts = grown
-                            keys[edge] = key
-                            n_edges += 1
-                            table_key[slot] = key
-                            table_value[slot] = edge
-                            if 2 * n_edges > len(table_key):
-                                table_key, table_value = _grow(table_key, table_value)
-                        last_key = key
-                        last_edge = edge
-                    g1 = np.int64(image[z1, y1, x1])
-                    b1 = np.int64(boundaries[z1, y1, x1])
-                    face = max(b, b1)
-                    path = face
-                    z0, y0, x0 = z - dz, y - dy, x - dx
-                    if z0 >= 0 and y0 >= 0 and x0 >= 0:
-                        path = max(path, np.int64(boundaries[z0, y0, x0]))
-                    z2, y2, x2 = z1 + dz, y1 + dy, x1 + dx
-                    if z2 < n_z and y2 < n_y and x2 < n_x:
-                        path = max(path, np.int64(boundaries[z2, y2, x2]))
-                    out_regions[u, st.SURFACE] += 1
-                    out_regions[v, st.SURFACE] += 1
-                    con = contacts[edge]
-                    con[st.AREA] += 1
-                    con[st.FACE_MAX] += face
-                    con[st.FACE_MAX_SQUARED] += face * face
-                    con[st.FACE_SUM] += b + b1
-                    con[st.PATH_MAX] += path
-                    con[st.FACE_GREY] += g + g1
-                    con[st.FACE_GREY_SQUARED] += (g + g1) * (g + g1)
-                    con[st.GREY_STEP] += abs(g - g1)
-                    if axis == 0:
-                        con[st.AREA_Z] += 1
-                    con[st.CONTACT_HISTOGRAM + bin_of_value[face]] += 1
-                    fz, fy, fx = 2 * pz + dz, 2 * py + dy, 2 * px + dx
-                    con[st.CONTACT_POSITION] += fz
-                    con[st.CONTACT_POSITION + 1] += fy
-                    con[st.CONTACT_POSITION + 2] += fx
-                    con[st.CONTACT_POSITION + 3] += fz * fz
-                    con[st.CONTACT_POSITION + 4] += fy * fy
-                    con[st.CONTACT_POSITION + 5] += fx * fx
-                    con[st.CONTACT_POSITION + 6] += fz * fy
-                    con[st.CONTACT_POSITION + 7] += fz * fx
-                    con[st.CONTACT_POSITION + 8] += fy * fx
-    return keys[:n_edges], contacts[:n_edges]
-
-
 def build_region_graph(
     superpixels: npt.NDArray[np.integer],
     image: npt.NDArray,
@@ -232,7 +98,7 @@ def build_region_graph(
     voxel_size_nm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     origin_vox: tuple[int, int, int] = (0, 0, 0),
 ) -> RegionGraph:
-    """Build the region adjacency graph over voxel faces, with all statistics, in one pass.
+    """Build the region adjacency graph over voxel faces, with all statistics.
 
     Args:
         superpixels: (z, y, x) integer, 0 = none (such voxels touch nothing).
@@ -254,17 +120,25 @@ def build_region_graph(
     ids, dense = dense_labels(superpixels)
     if len(ids) == 0:
         raise InputError(f"superpixels of shape {superpixels.shape} hold no region, only label 0")
-    regions = np.zeros((len(ids), st.N_REGION_STATISTICS), np.int64)
-    keys, contacts = _accumulate(
-        np.ascontiguousarray(dense),
-        quantise_image(image),
-        quantise_boundaries(boundaries),
-        np.array(origin_vox, np.int64),
-        _BIN_OF_VALUE,
-        len(ids),
-        regions,
+    dense = _read_only(dense)
+    grey, probability = (
+        _read_only(quantise_image(image)),
+        _read_only(quantise_boundaries(boundaries)),
     )
+    origin = np.array(origin_vox, np.int64)
+    regions = np.zeros((len(ids), st.N_REGION_STATISTICS), np.int64)
+    sum_regions(dense, grey, probability, origin, BIN_OF_VALUE, regions)
+    keys, contacts = sum_contacts(dense, grey, probability, origin, BIN_OF_VALUE, len(ids))
     order = np.argsort(keys)
-    keys = keys[order]
+    keys, contacts = keys[order], contacts[order]
     edges = np.stack([keys // len(ids), keys % len(ids)], axis=1).astype(np.int32)
-    return RegionGraph(ids, regions, edges, contacts[order], voxel_size_nm)
+    for end in (0, 1):
+        np.add.at(regions[:, st.SURFACE], edges[:, end], contacts[:, st.AREA])
+    return RegionGraph(ids, regions, edges, contacts, voxel_size_nm)
+
+
+def _read_only(array: npt.NDArray) -> npt.NDArray:
+    """Return a contiguous view that the kernels compile for once, wherever it comes from."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view

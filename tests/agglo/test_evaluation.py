@@ -128,23 +128,30 @@ def test_superpixels_add_their_vi_and_the_floor(
     )
 
 
-@pytest.mark.parametrize("tolerance", [1, 2])
+@pytest.mark.parametrize(("tolerance", "is_thick"), [(1, False), (2, False), (2, True)])
 def test_voxels_near_a_true_border_can_be_left_out(
-    capsys: pytest.CaptureFixture[str], path: Path, tolerance: int
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tolerance: int, is_thick: bool
 ) -> None:
+    """Near in the section alone where sections are thick."""
+    size = (40.0, 8.0, 8.0) if is_thick else (8.0, 8.0, 8.0)
+    path = write_tissue(tmp_path / "t.h5", TISSUE, voxel_size_nm=size, proposal=PROPOSAL)
     scores, said = evaluate(
         capsys,
         path,
-        *("--segmentation", f"{path}:proposal", *volume_options(path, "labels")),
+        *("--segmentation", f"{path}:proposal", *volume_options(path, "labels", "superpixels")),
         *("--border-tolerance", tolerance),
     )
     truth = TISSUE.labels.copy()
     for label in np.unique(truth):
-        distance = np.asarray(ndimage.distance_transform_edt(TISSUE.labels == label))
-        truth[(TISSUE.labels == label) & (distance <= tolerance)] = 0
+        sampling = (1e9, 1, 1) if is_thick else (1, 1, 1)
+        mask = TISSUE.labels == label
+        distance = np.asarray(ndimage.distance_transform_edt(mask, sampling))
+        truth[mask & (distance <= tolerance)] = 0
     assert 0 < truth.astype(bool).sum() < TISSUE.labels.astype(bool).sum()
     for name, value in expected_scores(PROPOSAL, truth).items():
         assert scores[name] == pytest.approx(value, rel=1e-9), name
+    of_superpixels = expected_scores(TISSUE.superpixels, truth)
+    assert scores["superpixel_vi"] == pytest.approx(of_superpixels["vi"], rel=1e-9)
     assert f"truth within {tolerance} voxels of a border dropped" in " ".join(said.out.split())
 
 

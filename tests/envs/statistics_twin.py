@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +71,11 @@ def twin_statistics(
     """Return ids, region sums, pairs of ids and contact sums, all in ascending order."""
     voxels, faces = voxels_and_faces(volume, origin)
     ids, pairs = sorted(voxels), sorted(faces)
-    regions = np.array([_region_sums(u, voxels[u], faces) for u in ids], np.int64)
+    surface = Counter[int]()
+    for pair, between in faces.items():
+        for u in pair:
+            surface[u] += len(between)
+    regions = np.array([_region_sums(voxels[u], surface[u]) for u in ids], np.int64)
     contacts = np.array([_contact_sums(faces[pair]) for pair in pairs], np.int64)
     return ids, regions, pairs, contacts.reshape(-1, st.N_CONTACT_STATISTICS)
 
@@ -93,20 +97,20 @@ def _histogram(values: list[int]) -> list[int]:
     return [sum(bin_of(value) == k for value in values) for k in range(st.N_BINS)]
 
 
-def _region_sums(u: int, voxels: list[Voxel], faces: dict[tuple[int, int], list[Face]]) -> list:
+def _region_sums(voxels: list[Voxel], surface: int) -> list[int]:
     return [
         len(voxels),
         sum(v.grey for v in voxels),
         sum(v.grey**2 for v in voxels),
         sum(v.boundary for v in voxels),
         sum(v.boundary**2 for v in voxels),
-        sum(len(between) for pair, between in faces.items() if u in pair),
+        surface,
         *_histogram([v.boundary for v in voxels]),
         *_moments([v.position for v in voxels]),
     ]
 
 
-def _contact_sums(faces: list[Face]) -> list:
+def _contact_sums(faces: list[Face]) -> list[int]:
     return [
         len(faces),
         sum(max(f.boundary) for f in faces),

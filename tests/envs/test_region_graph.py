@@ -62,16 +62,16 @@ def test_label_type_and_layout_do_not_matter(dtype: type) -> None:
         np.testing.assert_array_equal(getattr(graph, name), getattr(expected, name))
 
 
-def test_many_contacts_outgrow_the_first_table() -> None:
+@pytest.mark.parametrize("shape", [(12, 12, 12), (2, 2, 700)])
+def test_many_contacts_outgrow_the_first_table(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
-    shape = (12, 12, 12)
     volume = Volume(
-        np.arange(1, 12**3 + 1).reshape(shape),
+        np.arange(1, np.prod(shape) + 1).reshape(shape),
         rng.integers(0, 256, shape, dtype=np.uint8),
         rng.integers(0, 256, shape, dtype=np.uint8),
     )
     graph = volume.graph()
-    assert graph.n_edges == 3 * 11 * 12 * 12
+    assert graph.n_edges == 3 * np.prod(shape) - sum(np.prod(shape) // n for n in shape)
     assert_is_twin(graph, volume)
 
 
