@@ -6,6 +6,7 @@ Exit status 0 is done, 2 wrong input (one sentence on stderr), 1 anything else.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"agglo: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("agglo: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(1)

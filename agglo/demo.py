@@ -7,6 +7,7 @@ reported was trained on.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from agglo.cluster import ray_session
 from agglo.evaluation import Evaluation, evaluate_boundaries, evaluate_segmentation
 from agglo.phantom import PhantomConfig, make_phantom
 from agglo.policy_file import Policy
-from agglo.progress import console
 from agglo.run_folder import RunFolder
 from agglo.segmentation import segment_volume
 from agglo.superpixels import make_superpixels
@@ -30,6 +30,8 @@ from agglo.training.volume_set import open_set
 from agglo.volumes import write_volume
 from analysis.input_error import InputError
 from predict.watershed import WatershedConfig
+
+logger = logging.getLogger(__name__)
 
 FAR_VOX = 4096
 """Distance along z from the training block to the block reported on."""
@@ -49,8 +51,8 @@ class DemoConfig:
     """wall time of boundary training, both folds together"""
     rounds: int = 5
     """on-policy rounds of the merge policy"""
-    actors: int = 2
-    """rollout actors"""
+    actors: int | None = None
+    """rollout actors; one for each CPU if not given"""
     seed: int = 0
     """seed of the phantom and of all training"""
 
@@ -188,7 +190,7 @@ class _Clock:
             self.seconds[self._stage] = now - self._began
         self._stage, self._began = stage, now
         if stage:
-            console.print(f"-- {stage}")
+            logger.info("-- %s", stage)
 
 
 def _write_phantom(out: Path, config: DemoConfig, overwrite: bool) -> None:
@@ -206,9 +208,12 @@ def _write_phantom(out: Path, config: DemoConfig, overwrite: bool) -> None:
                 voxel_size_nm=config.voxel_size_nm,
                 overwrite=overwrite,
             )
-        console.print(
-            f"{part}: {' x '.join(map(str, shape))} voxels, "
-            f"{len(np.unique(phantom.labels))} neurites, {len(phantom.synapses)} synapses"
+        logger.info(
+            "%s: %s voxels, %d neurites, %d synapses",
+            part,
+            " x ".join(map(str, shape)),
+            len(np.unique(phantom.labels)),
+            len(phantom.synapses),
         )
 
 

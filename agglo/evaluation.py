@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from agglo.training.volume_set import agreed_voxel_size
-from agglo.volumes import VoxelSize, open_volume, require_same_shape, require_volume
+from agglo.volumes import VoxelSize, open_matching, require_volume
 from analysis.border_errors import worst_sections
 from analysis.boundary_figures import precision_recall_figure, warping_figure
 from analysis.boundary_scores import BOUNDARY_CONVENTIONS, score_boundaries
@@ -84,17 +83,13 @@ def evaluate_segmentation(
     """
     if border_tolerance < 0:
         raise InputError(f"--border-tolerance must not be negative, but is {border_tolerance}.")
-    texts = {"--segmentation": segmentation, "--labels": labels}
-    if superpixels is not None:
-        texts["--superpixels"] = superpixels
-    if image is not None:
-        texts["--image"] = image
-    volumes = {
-        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
-        for name, text in texts.items()
+    texts = {
+        "--segmentation": segmentation,
+        "--labels": labels,
+        "--superpixels": superpixels,
+        "--image": image,
     }
-    require_same_shape(volumes)
-    size = agreed_voxel_size(volumes)
+    volumes, size = open_matching(texts, voxel_size_nm)
     proposal = require_volume(volumes["--segmentation"], "--segmentation", "labels")
     truth = require_volume(volumes["--labels"], "--labels", "labels")
     _require_truth(truth, labels)
@@ -172,15 +167,8 @@ def evaluate_boundaries(
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"--threshold must lie in [0, 1], not {threshold}.")
-    texts = {"--boundaries": boundaries, "--labels": labels}
-    if image is not None:
-        texts["--image"] = image
-    volumes = {
-        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
-        for name, text in texts.items()
-    }
-    require_same_shape(volumes)
-    size = agreed_voxel_size(volumes)
+    texts = {"--boundaries": boundaries, "--labels": labels, "--image": image}
+    volumes, size = open_matching(texts, voxel_size_nm)
     proposal = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
     truth = require_volume(volumes["--labels"], "--labels", "labels")
     _require_truth(truth, labels)

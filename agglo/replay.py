@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agglo.policy_file import Policy
-from agglo.training.volume_set import agreed_voxel_size
-from agglo.volumes import VoxelSize, open_volume, require_same_shape, require_volume
+from agglo.volumes import VoxelSize, open_matching, require_volume
 from analysis.contingency import contingency_table
 from analysis.input_error import InputError
 from analysis.recording import Gains, Recording, View
@@ -119,14 +118,13 @@ def record_volumes(
     Raises:
         InputError: where a volume is not what it should be.
     """
-    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
-    if labels is not None:
-        texts["--labels"] = labels
-    volumes = {
-        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
-        for name, text in texts.items()
+    texts = {
+        "--image": image,
+        "--boundaries": boundaries,
+        "--superpixels": superpixels,
+        "--labels": labels,
     }
-    require_same_shape(volumes)
+    volumes, size = open_matching(texts, voxel_size_nm)
     return record_episode(
         policy,
         require_volume(volumes["--image"], "--image", "image"),
@@ -135,7 +133,7 @@ def record_volumes(
         None if labels is None else require_volume(volumes["--labels"], "--labels", "labels"),
         section=section,
         threshold=threshold,
-        voxel_size_nm=agreed_voxel_size(volumes),
+        voxel_size_nm=size,
     )
 
 

@@ -52,13 +52,20 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: dict[str, Any], lock: int | None, *, is_new: bool = False
+        self,
+        path: Path,
+        config: dict[str, Any],
+        lock: int | None,
+        *,
+        is_new: bool = False,
+        replaced: Path | None = None,
     ) -> None:
         """Take a folder that exists; see `create` and `read`."""
         self.path = path
         self.config = config
         self._lock = lock
         self._is_new = is_new
+        self._replaced = replaced
         self._metrics: BinaryIO | None = None
         if lock is not None:
             self._metrics = (path / METRICS_FILE).open("ab")
@@ -70,6 +77,9 @@ class RunFolder:
         is_refused = kind is not None and issubclass(kind, InputError)
         if is_refused and self._is_new and not self.records() and not self._checkpoint_files():
             shutil.rmtree(self.path)
+            if self._replaced is not None:
+                self._replaced.rename(self.path)
+                self._replaced = None
         self.close()
 
     @classmethod
@@ -85,7 +95,8 @@ class RunFolder:
             path: the folder.
             config: what determines the run, the seed among it; JSON values only.
             resume: go on with an existing folder of the same configuration.
-            overwrite: delete an existing run folder first.
+            overwrite: replace an existing run folder; it is put back if the new run is refused
+                before its first checkpoint.
 
         Raises:
             InputError: the folder exists, does not exist, is of another configuration, is no run
@@ -108,14 +119,12 @@ class RunFolder:
         try:
             path.rename(old)
             try:
-                run = cls._make(path, config)
+                return cls._make(path, config, replaced=old)
             except BaseException:
                 old.rename(path)
                 raise
         finally:
             os.close(old_lock)
-        shutil.rmtree(old)
-        return run
 
     @classmethod
     def read(cls, path: Path | str) -> RunFolder:
@@ -128,7 +137,9 @@ class RunFolder:
         return cls(path, _read_config(path, "--policy"), None)
 
     @classmethod
-    def _make(cls, path: Path, config: dict[str, Any]) -> RunFolder:
+    def _make(
+        cls, path: Path, config: dict[str, Any], *, replaced: Path | None = None
+    ) -> RunFolder:
         new = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:
             (new / CHECKPOINT_FOLDER).mkdir(parents=True)
@@ -142,7 +153,7 @@ class RunFolder:
         except BaseException:
             shutil.rmtree(new)
             raise
-        return cls(path, config, lock, is_new=True)
+        return cls(path, config, lock, is_new=True, replaced=replaced)
 
     @classmethod
     def _resume(cls, path: Path, config: dict[str, Any]) -> RunFolder:
@@ -165,6 +176,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the files and give up the lock."""
+        self._forget_replaced()
         if self._metrics is not None:
             self._metrics.close()
         if self._lock is not None:
@@ -195,6 +207,7 @@ class RunFolder:
         save_checkpoint(file, {**state, _METRICS_BYTES: _size(self._writable())})
         for old in self._checkpoint_files()[KEPT_CHECKPOINTS:]:
             old.unlink()
+        self._forget_replaced()
         return file
 
     def latest_checkpoint(self) -> Checkpoint | None:
@@ -228,6 +241,12 @@ class RunFolder:
             )
         metrics.truncate(n_bytes)
         os.fsync(metrics.fileno())
+
+    def _forget_replaced(self) -> None:
+        """Delete the run that this one replaced."""
+        if self._replaced is not None:
+            shutil.rmtree(self._replaced)
+            self._replaced = None
 
     def _writable(self) -> BinaryIO:
         if self._metrics is None:

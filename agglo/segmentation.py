@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from agglo.policy_file import Policy
-from agglo.training.volume_set import agreed_voxel_size
 from agglo.volumes import (
     Address,
     VoxelSize,
     check_output,
-    open_volume,
-    require_same_shape,
+    open_matching,
     require_volume,
     write_volume,
 )
@@ -66,12 +64,8 @@ def segment_volume(
     if tree_path.exists() and not overwrite:
         raise InputError(f"--out: the merge tree {tree_path} exists; --overwrite replaces it.")
     texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
-    volumes = {
-        name: open_volume(text, argument=name, voxel_size_nm=voxel_size_nm)
-        for name, text in texts.items()
-    }
-    require_same_shape(volumes)
-    size = agreed_voxel_size(volumes) or policy.voxel_size_nm
+    volumes, stated = open_matching(texts, voxel_size_nm)
+    size = stated or policy.voxel_size_nm
     labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
     map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
     graph = build_region_graph(

@@ -41,6 +41,7 @@ class Episode(NamedTuple):
         vi: (2,) float64, VI in bits at start and end (0 without truth).
         rand: (2,) float64, Rand index at start and end (1 without truth).
         n_scores: how many edges were scored.
+        n_truth_voxels: voxels with truth.
     """
 
     merges: npt.NDArray[np.int32]
@@ -52,6 +53,12 @@ class Episode(NamedTuple):
     vi: npt.NDArray[np.float64]
     rand: npt.NDArray[np.float64]
     n_scores: int
+    n_truth_voxels: int
+
+    @property
+    def has_truth(self) -> bool:
+        """Tell whether the episode was played against a truth, so that VI means something."""
+        return self.n_truth_voxels > 0
 
 
 def play_episode(
@@ -115,6 +122,7 @@ def play_episode(
         errors[:, 0].copy(),
         errors[:, 1].copy(),
         int(state.counters[N_SCORES]),
+        int(rows.n_voxels[0]),
     )
 
 

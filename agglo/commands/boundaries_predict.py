@@ -8,6 +8,7 @@ from typing import Literal
 
 from agglo.boundaries.prediction import predict_boundaries
 from agglo.cluster import ray_session, require_lasting
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console
 
@@ -27,7 +28,7 @@ class Command:
     """where the boundary map goes; the affinities are OUT:affinities"""
     out_of_fold: bool = False
     """for a volume the model was trained on: predict each part by the fold that did not see it"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the file states none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where to compute; auto takes a GPU where the cluster has one"""

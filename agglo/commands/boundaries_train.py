@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from agglo.boundaries.training import BoundaryConfig, train_boundaries
 from agglo.cluster import ray_session, require_lasting
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console, progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Command:
     """model folder"""
     config: BoundaryConfig = field(default_factory=BoundaryConfig)
     """what the model depends on"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where to compute; auto takes a GPU where the cluster has one"""
@@ -47,7 +51,7 @@ class Command:
 
             def on_evaluation(record: dict[str, Any]) -> None:
                 records.append(record)
-                console.print(line_of(record))
+                logger.info("%s", line_of(record))
                 bar.advance(loss=record["val_loss"])
 
             model = train_boundaries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from agglo.demo import DemoConfig, run_demo
 from agglo.demo_report import TABLE_HEADER, write_demo_report
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Command:
             self.out,
             self.config,
             overwrite=self.overwrite,
-            on_evaluation=lambda record: console.print(line_of_evaluation(record)),
-            on_round=lambda record: console.print(line_of_round(record)),
+            on_evaluation=lambda record: logger.info("%s", line_of_evaluation(record)),
+            on_round=lambda record: logger.info("%s", line_of_round(record)),
         )
         show_table(
             "the block that was not trained on",

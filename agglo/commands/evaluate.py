@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agglo.commands.options import VoxelSizeNm
 from agglo.evaluation import evaluate_boundaries, evaluate_segmentation, rows_of
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
@@ -37,7 +38,7 @@ class Command:
     """threshold of the boundary map, from training data; without, the best for this truth"""
     pictures: Path | None = None
     """write pictures into this folder"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     seed: int = 0
     """unused: measuring draws nothing"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.policy_file import load_policy
 from agglo.progress import console, show_table
@@ -38,7 +39,7 @@ class Command:
     """merge down to this score instead of the policy's own threshold: more merges below it"""
     baseline: bool = False
     """record mean-boundary agglomeration instead, as `agglo segment --baseline` applies it"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     overwrite: bool = False
     """replace a recording that exists"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.policy_file import load_policy
 from agglo.progress import console
@@ -33,7 +34,7 @@ class Command:
     """lowest score that is merged, instead of the policy's own threshold; lower merges more"""
     baseline: bool = False
     """apply mean-boundary agglomeration instead, its threshold from the policy's training shards"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     overwrite: bool = False
     """replace outputs that exist"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console
 from agglo.superpixels import make_superpixels
@@ -24,7 +25,7 @@ class Command:
     """where the superpixels go"""
     watershed: WatershedConfig = field(default_factory=WatershedConfig)
     """parameters of the watershed"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the file states none"""
     overwrite: bool = False
     """replace an output that exists"""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agglo.cluster import ray_session, require_lasting
+from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console, progress
 from agglo.run_folder import RunFolder
@@ -38,9 +39,9 @@ class Command:
     """run folder: config.json, metrics.jsonl, checkpoints, policy.npz"""
     config: TrainConfig = field(default_factory=TrainConfig)
     """what the result depends on"""
-    actors: int = 2
-    """rollout actors; their number does not change the result"""
-    voxel_size_nm: tuple[float, float, float] | None = None
+    actors: int | None = None
+    """rollout actors, whose number does not change the result; one for each CPU if not given"""
+    voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     resume: bool = False
     """go on from the last checkpoint in OUT"""
@@ -59,7 +60,7 @@ class Command:
                 f"volumes, one or more; seen {numbers[0]}, {numbers[1]}, {numbers[2]} and "
                 f"{numbers[3]}."
             )
-        if self.actors < 1:
+        if self.actors is not None and self.actors < 1:
             raise InputError(f"--actors must be at least 1, not {self.actors}.")
         sets = [
             open_set(*texts, self.voxel_size_nm)

@@ -94,7 +94,7 @@ def train_policy(
     config: TrainConfig,
     out: Path,
     *,
-    n_actors: int,
+    n_actors: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     on_round: Callable[[dict[str, Any]], None] = lambda record: None,
@@ -106,7 +106,8 @@ def train_policy(
         shapes: their shapes.
         config: what the result depends on.
         out: the run folder.
-        n_actors: rollout actors; does not change the result.
+        n_actors: rollout actors; does not change the result. One for each CPU of the cluster, but
+            not more than there are shards, if not given.
         resume: go on from the last checkpoint of a run with the same configuration.
         overwrite: replace a run that exists.
         on_round: told the record of every round.
@@ -117,6 +118,8 @@ def train_policy(
     training, validation = split_shards(
         cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
     )
+    if n_actors is None:
+        n_actors = max(1, min(len(training), int(ray.cluster_resources().get("CPU", 1))))
     stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
     with (
         # The pool first: a run that is there is not replaced by one that finds no place.
@@ -200,7 +203,9 @@ def _measure(
     """Return mean VI of the shards before and after an episode, where there are shards."""
     if not shards:
         return {}
-    episodes = _play(pool, shards, network, 0.0)
+    episodes = [episode for episode in _play(pool, shards, network, 0.0) if episode.has_truth]
+    if not episodes:
+        return {}
     return {
         f"{name}_start_vi": float(np.mean([episode.vi[0] for episode in episodes])),
         f"{name}_vi": float(np.mean([episode.vi[1] for episode in episodes])),

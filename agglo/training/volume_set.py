@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import zip_longest
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from agglo.volumes import (
     Kind,
     Volume,
     VoxelSize,
+    agreed_voxel_size,
     open_volume,
     require_same_shape,
     require_volume,
@@ -28,9 +27,6 @@ from envs import statistics as st
 from envs.generator import Instance
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
-
-SAME_SIZE = 1e-3
-"""Relative difference up to which two voxel sizes are the same: units of files round."""
 
 NO_REGIONS = Instance(
     RegionGraph(
@@ -86,22 +82,6 @@ def open_set(
         z, y, x = volumes["--image"].shape
         addresses = [str(volume.address.absolute()) for volume in volumes.values()]
     return VolumeSet(*addresses, voxel_size_nm=size), (z, y, x)
-
-
-def agreed_voxel_size(volumes: Mapping[str, Volume]) -> VoxelSize | None:
-    """Return the voxel size that volumes, given by argument, state; None if none does.
-
-    Raises:
-        InputError: where two state different ones.
-    """
-    stated = {name: v.voxel_size_nm for name, v in volumes.items() if v.voxel_size_nm is not None}
-    if not stated:
-        return None
-    first, size = next(iter(stated.items()))
-    for name, other in stated.items():
-        if not all(math.isclose(a, b, rel_tol=SAME_SIZE) for a, b in zip(size, other, strict=True)):
-            raise InputError(f"{name} has voxels of {other} nm but {first} of {size} nm.")
-    return size
 
 
 def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:

@@ -7,6 +7,7 @@ from agglo.volumes.address import Address
 from agglo.volumes.block_writer import BlockHandle, BlockWriter
 from agglo.volumes.kinds import Kind, require_same_shape, require_volume
 from agglo.volumes.layout import ArrayLayout
+from agglo.volumes.matching import agreed_voxel_size, open_matching
 from agglo.volumes.output import check_output
 from agglo.volumes.volume import Volume, open_volume
 from agglo.volumes.voxel_size import VoxelSize
@@ -20,7 +21,9 @@ __all__ = [
     "Kind",
     "Volume",
     "VoxelSize",
+    "agreed_voxel_size",
     "check_output",
+    "open_matching",
     "open_volume",
     "require_same_shape",
     "require_volume",

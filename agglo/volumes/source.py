@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ DAMAGE = (
     AttributeError,
     SyntaxError,  # Pillow's word for a broken PNG
     struct.error,
+    tokenize.TokenError,  # NumPy, on the header of a .npy
     zlib.error,
 )
 """What the libraries raise on files that are damaged or not what their name says."""

@@ -27,6 +27,7 @@ def episode(start: float, *merges: tuple[float, float]) -> Episode:
         np.array([start, start - gains.sum()]),
         np.ones(2),
         0,
+        1,
     )
 
 

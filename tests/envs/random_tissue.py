@@ -38,7 +38,7 @@ def volumes(draw: st.DrawFn, *, max_side: int = 4, max_regions: int = 9) -> Volu
     """Draw a volume with at least one region, label 0 and sparse, even huge, ids among others.
 
     A third of the volumes have one grey value and one boundary value, which makes ties, a third
-    have three boundary values, and a third have all.
+    have three, and a third have all. In half of them regions are of one size, give or take a voxel.
     """
     shape = draw(st.tuples(*3 * [st.sampled_from(range(1, max_side + 1))]))
     dtype = np.dtype(draw(st.sampled_from(LABEL_TYPES)))
@@ -54,12 +54,15 @@ def volumes(draw: st.DrawFn, *, max_side: int = 4, max_regions: int = 9) -> Volu
     )
     rng = np.random.default_rng(draw(SEEDS))
     choice = np.array([0, *ids] if draw(st.booleans()) else ids, dtype)
-    superpixels = choice[rng.integers(len(choice), size=shape)]
+    is_even = draw(st.booleans())
+    n = int(np.prod(shape))
+    index = rng.permutation(n) % len(choice) if is_even else rng.integers(len(choice), size=n)
+    superpixels = choice[index].reshape(shape)
     superpixels[tuple(rng.integers(n) for n in shape)] = ids[0]
     n_values = draw(st.sampled_from([1, 3, 256]))
     values = rng.integers(0, 256, (2, n_values), dtype=np.uint8)
-    index = rng.integers(n_values, size=(2, *shape))
-    return Volume(superpixels, values[0][index[0]], values[1][index[1]])
+    chosen = rng.integers(n_values, size=(2, *shape))
+    return Volume(superpixels, values[0][chosen[0]], values[1][chosen[1]])
 
 
 @st.composite
