@@ -22,6 +22,13 @@ from predict.box import Triple
 CHANNELS = ("boundary", "affinity_z", "affinity_y", "affinity_x")
 """Output channels; the affinities are those to the −z, −y and −x neighbour."""
 
+STATISTICS_MOMENTUM = 0.02
+"""The statistics used in evaluation are means over about the last 50 steps.
+
+A step sees few patches; with means over ten steps the validation loss jumped by a fifth from one
+evaluation to the next.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig:
@@ -150,9 +157,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.first = nn.Conv3d(in_channels, width, kernel, padding=padding, bias=False)
-        self.first_norm = nn.BatchNorm3d(width)
+        self.first_norm = nn.BatchNorm3d(width, momentum=STATISTICS_MOMENTUM)
         self.second = nn.Conv3d(width, width, kernel, padding=padding, bias=False)
-        self.second_norm = nn.BatchNorm3d(width)
+        self.second_norm = nn.BatchNorm3d(width, momentum=STATISTICS_MOMENTUM)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
         nn.init.kaiming_normal_(self.second.weight, nonlinearity="relu")
 

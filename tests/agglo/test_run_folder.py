@@ -230,3 +230,24 @@ sys.stdin.read()
         process.communicate()
     create(path, resume=True).close()
     create(path, overwrite=True).close()
+
+
+def test_an_overwritten_run_is_put_back_when_the_new_one_is_refused(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", {"a": 1}, resume=False, overwrite=False) as run:
+        run.log({"round": 0})
+        run.save_checkpoint(0, {"x": 1})
+    before = (tmp_path / "run" / "config.json").read_bytes()
+
+    def refused() -> None:
+        with RunFolder.create(tmp_path / "run", {"a": 2}, resume=False, overwrite=True):
+            raise InputError("--labels: float.")
+
+    with pytest.raises(InputError, match="float"):
+        refused()
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert RunFolder.read(tmp_path / "run").latest_checkpoint() is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with RunFolder.create(tmp_path / "run", {"a": 2}, resume=False, overwrite=True) as run:
+        run.save_checkpoint(0, {"x": 2})
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert RunFolder.read(tmp_path / "run").config == {"a": 2}

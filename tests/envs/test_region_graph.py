@@ -62,16 +62,15 @@ def test_label_type_and_layout_do_not_matter(dtype: type) -> None:
         np.testing.assert_array_equal(getattr(graph, name), getattr(expected, name))
 
 
-@pytest.mark.parametrize("shape", [(12, 12, 12), (2, 2, 700)])
-def test_many_contacts_outgrow_the_first_table(shape: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(0)
-    volume = Volume(
-        np.arange(1, np.prod(shape) + 1).reshape(shape),
-        rng.integers(0, 256, shape, dtype=np.uint8),
-        rng.integers(0, 256, shape, dtype=np.uint8),
-    )
+@pytest.mark.parametrize("n_blocks", [(6, 6, 12), (2, 1, 700)])
+def test_many_contacts_outgrow_the_first_table(n_blocks: tuple[int, int, int]) -> None:
+    """Blocks of 2 × 2 × 1 voxels, so that a contact comes again after the table has grown."""
+    n = int(np.prod(n_blocks))
+    labels = np.arange(1, n + 1).reshape(n_blocks).repeat(2, 0).repeat(2, 1)
+    image, boundaries = np.random.default_rng(0).integers(0, 256, (2, *labels.shape), np.uint8)
+    volume = Volume(labels, image, boundaries)
     graph = volume.graph()
-    assert graph.n_edges == 3 * np.prod(shape) - sum(np.prod(shape) // n for n in shape)
+    assert graph.n_edges == 3 * n - sum(n // side for side in n_blocks)
     assert_is_twin(graph, volume)
 
 
