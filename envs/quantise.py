@@ -38,10 +38,11 @@ def quantise_image(image: npt.NDArray) -> npt.NDArray[np.uint8]:
 
     Args:
         image: (z, y, x) uint8 (kept), another integer type (its whole range is mapped to 0..255),
-            or float in [0, 1] or [0, 255].
+            or float in [0, 1]. Other floats are refused: a scale guessed from the values of a part
+            of a volume could be another one in the next part.
 
     Raises:
-        InputError: where the image is not 3D, has NaN, or is float outside [0, 255].
+        InputError: where the image is not 3D, has NaN, or is float outside [0, 1].
     """
     if image.ndim != 3:
         raise InputError(f"image must be a (z, y, x) volume, not an array of shape {image.shape}")
@@ -54,10 +55,9 @@ def quantise_image(image: npt.NDArray) -> npt.NDArray[np.uint8]:
     if image.dtype.kind != "f":
         raise InputError(f"image must be integer or float, not {image.dtype}")
     low, high = (image.min(), image.max()) if image.size else (0.0, 0.0)
-    if np.isnan(low) or low < 0 or high > 255:
+    if np.isnan(low) or low < 0 or high > 1:
         raise InputError(
-            f"image must be finite and in [0, 1] or [0, 255] where it is float; "
-            f"seen values from {low:g} to {high:g}"
+            f"image must be integer, or float in [0, 1]; seen {image.dtype} values from {low:g} "
+            f"to {high:g}"
         )
-    scale = np.float32(255 if high <= 1 else 1)
-    return np.rint(image.astype(np.float32, copy=False) * scale).astype(np.uint8)
+    return np.rint(image.astype(np.float32, copy=False) * np.float32(255)).astype(np.uint8)

@@ -20,7 +20,7 @@ class BoundaryTraining:
         steps: number of steps, for runs that can be repeated exactly; None if `minutes` is given.
         seed: root of every random number.
         n_evaluations: the run is cut into so many intervals, each ending in an evaluation.
-        patience: stop after so many evaluations without a lower validation loss.
+        patience: stop after so many evaluations without a higher average precision.
         batch_voxels: about so many voxels a step, as as many patches as fit.
         patch_voxels: about so many voxels a patch.
         learning_rate: highest rate, reached after `warm_up`, then down to 0 along a cosine.
@@ -39,7 +39,7 @@ class BoundaryTraining:
     steps: int | None = None
     seed: int = 0
     n_evaluations: int = 10
-    patience: int = 4
+    patience: int = 5
     batch_voxels: int = 48**3
     patch_voxels: int = 48**3
     learning_rate: float = 8e-3

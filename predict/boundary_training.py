@@ -71,9 +71,17 @@ def is_finished(state: State, training: BoundaryTraining) -> bool:
     evaluations = state["evaluations"]
     if not evaluations:
         return False
-    best = min(range(len(evaluations)), key=lambda i: evaluations[i]["val_loss"])
-    since = len(evaluations) - 1 - best
+    since = len(evaluations) - 1 - evaluations.index(best_evaluation(state))
     return len(evaluations) >= training.n_evaluations or since >= training.patience
+
+
+def best_evaluation(state: State) -> dict[str, float]:
+    """Return the first evaluation with the highest average precision, whose weights are kept.
+
+    The ranking of boundary voxels decides and not the loss: a network that has grown too sure of
+    itself loses by the loss while its map still gets better.
+    """
+    return max(state["evaluations"], key=lambda evaluation: evaluation["val_ap"])
 
 
 def train_interval(
@@ -132,8 +140,7 @@ def train_interval(
     seconds = state["seconds"] + time.perf_counter() - started
     record = {"step": step, "seconds": seconds, "loss": float(loss_sum) / n_steps, **scores}
     weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-    earlier = [evaluation["val_loss"] for evaluation in state["evaluations"]]
-    is_best = not earlier or record["val_loss"] < min(earlier)
+    is_best = not state["evaluations"] or record["val_ap"] > best_evaluation(state)["val_ap"]
     return {
         **state,
         "step": step,
@@ -156,7 +163,7 @@ def train_boundary_network(
     state: State | None = None,
     on_evaluation: Callable[[dict[str, float], State], None] | None = None,
 ) -> tuple[BoundaryUNet, State]:
-    """Train a network to the end and return the weights with the lowest validation loss.
+    """Train a network to the end and return the weights with the highest validation precision.
 
     Args:
         network_config: shape of the network.

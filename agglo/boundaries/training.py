@@ -35,7 +35,13 @@ from predict import compute_device
 from predict.augmentation import SAME_SIZE
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import zero_means_membrane
-from predict.boundary_training import State, is_finished, start_training, train_interval
+from predict.boundary_training import (
+    State,
+    best_evaluation,
+    is_finished,
+    start_training,
+    train_interval,
+)
 from predict.folds import split_volume
 from predict.image_normalisation import (
     ImageNormalisation,
@@ -210,7 +216,7 @@ def train_boundaries(
             voxel_size_nm=size,
             normalisation=normalisation,
             volumes=tuple(volume.record for volume in volumes),
-            scores=tuple(_best_record(state) for state in states),
+            scores=tuple(best_evaluation(state) for state in states),
             weights=tuple(state["best_network"] for state in states),
         )
         write_model(run.path, model)
@@ -309,11 +315,6 @@ def _train(
         )
         n_rounds += 1
     return [load_state(state) for state in saved.values() if state is not None]
-
-
-def _best_record(state: State) -> dict[str, float]:
-    """Return the evaluation whose weights were kept."""
-    return min(state["evaluations"], key=lambda record: record["val_loss"])
 
 
 def _minutes_each(config: BoundaryConfig, n_actors: int) -> float | None:
