@@ -161,6 +161,8 @@ def test_an_exception_of_the_constructor_comes_as_it_was_raised() -> None:
 
 
 def test_an_interrupt_leaves_nothing_running() -> None:
+    # A shell starts its background jobs deaf to the signal, and Python leaves it so.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     with ActorPool(Worker, n_actors=2) as pool:
         pids = pool.pids()
@@ -169,6 +171,7 @@ def test_an_interrupt_leaves_nothing_running() -> None:
             pool.run("add", [(key, (key, 600.0)) for key in range(4)])
         wait_until_gone(pids)
     interrupt.join()
+    signal.signal(signal.SIGINT, heard)
 
 
 def test_close_ends_the_actors() -> None:
