@@ -116,6 +116,38 @@ def predict_block(
     return total / np.float32(len(networks))
 
 
+def predict_regions(
+    regions: Sequence[tuple[Box, Sequence[BoundaryUNet]]],
+    image: Sliceable,
+    block: Box,
+    *,
+    normalisation: ImageNormalisation,
+    device: ComputeDevice,
+) -> npt.NDArray[np.float32]:
+    """Predict a block of a volume whose regions belong to different networks, as out of fold.
+
+    Args:
+        regions: boxes that cover the block without overlap, each with the networks that predict
+            it; all of them see the image beyond their box.
+        image: (z, y, x) grey values, anything that can be sliced.
+        block: voxels to predict.
+        normalisation: of the whole volume.
+        device: where to compute.
+
+    Returns:
+        (4, z, y, x) float32 probabilities in the order of `unet.CHANNELS`.
+    """
+    result = np.full((len(CHANNELS), *block.shape), np.nan, np.float32)
+    for region, networks in regions:
+        common = block.intersect(region)
+        if common.n_voxels > 0:
+            result[:, *_within(common, block)] = predict_block(
+                networks, image, common, normalisation=normalisation, device=device
+            )
+    assert np.isfinite(result).all(), "the regions do not cover the block"
+    return result
+
+
 def predict_volume(
     networks: Sequence[BoundaryUNet],
     image: Sliceable,
@@ -142,14 +174,19 @@ def predict_volume(
     region = whole(image.shape) if region is None else region
     result = np.empty((len(CHANNELS), *region.shape), np.float32)
     for block in plan_blocks(region, block_vox):
-        z, y, x = (
-            slice(start - origin, stop - origin)
-            for start, stop, origin in zip(block.start, block.stop, region.start, strict=True)
-        )
-        result[:, z, y, x] = predict_block(
+        result[:, *_within(block, region)] = predict_block(
             networks, image, block, normalisation=normalisation, device=device
         )
     return result
+
+
+def _within(part: Box, box: Box) -> tuple[slice, slice, slice]:
+    """Return the slices that cut a part out of an array that holds a box."""
+    z, y, x = (
+        slice(start - origin, stop - origin)
+        for start, stop, origin in zip(part.start, part.stop, box.start, strict=True)
+    )
+    return z, y, x
 
 
 def _mirrored(index: npt.NDArray[np.int64], extent: int) -> npt.NDArray[np.int64]:

@@ -27,7 +27,7 @@ from agglo.volumes import (
 )
 from analysis.input_error import InputError
 from predict import compute_device
-from predict.blockwise import DEFAULT_BLOCK, plan_blocks, predict_block
+from predict.blockwise import DEFAULT_BLOCK, plan_blocks, predict_regions
 from predict.boundary_training import load_network
 from predict.box import Box, whole
 from predict.image_normalisation import ImageNormalisation, normalisation_for, require_image
@@ -62,25 +62,10 @@ class PredictionActor:
 
     def predict(self, block: Box) -> None:
         """Predict a block, whole cells of the output's grid, and write it."""
-        predicted = self._predict(block)
+        options = {"normalisation": self.normalisation, "device": self.device}
+        predicted = predict_regions(self.regions, self.image, block, **options)
         self.output.write(block.start, predicted[0])
         self.output.write((0, *block.start), predicted[1:], AFFINITIES)
-
-    def _predict(self, block: Box) -> np.ndarray:
-        """Return boundary and affinities of a block, (4, z, y, x) float32."""
-        predicted = np.empty((4, *block.shape), np.float32)
-        for region, networks in self.regions:
-            common = block.intersect(region)
-            if common.n_voxels == 0:
-                continue
-            inside = tuple(
-                slice(start - origin, stop - origin)
-                for start, stop, origin in zip(common.start, common.stop, block.start, strict=True)
-            )
-            predicted[:, *inside] = predict_block(
-                networks, self.image, common, normalisation=self.normalisation, device=self.device
-            )
-        return predicted
 
 
 def predict_boundaries(

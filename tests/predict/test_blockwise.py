@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.input_error import InputError
-from predict.blockwise import plan_blocks, predict_block, predict_volume, read_reflected
+from predict.blockwise import (
+    plan_blocks,
+    predict_block,
+    predict_regions,
+    predict_volume,
+    read_reflected,
+)
 from predict.box import Box, whole
 from predict.compute_device import choose_device
 from predict.image_normalisation import ImageNormalisation
@@ -74,6 +80,18 @@ def test_several_networks_are_averaged():
     a, b = (predict_volume([network], image, **options) for network in (first, second))
     both = predict_volume([first, second], image, **options)
     np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
+
+
+def test_each_region_is_predicted_by_its_own_networks():
+    first, second = ([_network(CONFIGS["isotropic"], seed)] for seed in (0, 1))
+    image = _image((8, 20, 16))
+    options = {"normalisation": SAME, "device": DEVICE}
+    regions = [(Box((0, 0, 0), (8, 9, 16)), first), (Box((0, 9, 0), (8, 20, 16)), second)]
+    block = Box((2, 5, 0), (8, 15, 16))
+    found = predict_regions(regions, image, block, **options)
+    by_first, by_second = (predict_volume(one, image, **options) for one in (first, second))
+    np.testing.assert_allclose(found[:, :, :4], by_first[:, 2:, 5:9], atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 4:], by_second[:, 2:, 9:15], atol=1e-5)
 
 
 def test_two_dimensional_says_nothing_about_the_next_section():
