@@ -170,7 +170,7 @@ def test_a_killed_driver_goes_on_to_the_same_end(
 ) -> None:
     """The driver of `agglo train`, with its own Ray, is killed in mid-run and resumed."""
     options = quick_options(rounds=12, episodes=8, n_average=2)
-    words = ["train", *volume_options(folder / "1.h5"), *options]
+    words = ["train", *volume_options(folder / "1.h5"), *options, "--actors", "2"]
     assert agglo(capsys, *words, "--out", tmp_path / "whole").status == 0
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"RAY_ADDRESS": "local", "OMP_NUM_THREADS": "1"}
