@@ -24,9 +24,9 @@ from predict.anisotropy import validate_voxel_size
 class WatershedConfig:
     """Parameters of `watershed_superpixels`.
 
-    The defaults were chosen on FIB-25, z 0 to 79, with an out-of-fold map: 909 superpixels, floor
-    VI 0.56, and the lowest VI of policies trained on one half of y and applied to the other (0.92,
-    where sigma 1.2 with weight 0.1 gave 1133 superpixels, floor 0.57 and 1.02).
+    The defaults were confirmed on FIB-25, z 0 to 79, with an out-of-fold map: of four candidates
+    they had the lowest VI of policies trained on one half of y and applied to the other (0.92, with
+    909 superpixels and floor 0.56; sigma 1.2 with weight 0.1 had 1.02, 1133 and 0.57).
 
     Attributes:
         threshold: voxels with a boundary probability of at least this are membrane for the
