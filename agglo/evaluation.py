@@ -25,7 +25,7 @@ from analysis.segmentation_scores import (
     segment_costs,
 )
 from analysis.thinned_scores import THINNED_CONVENTIONS, score_thinned
-from analysis.warping_error import THRESHOLDS, segmentation_warping_error, warping_error
+from analysis.warping_error import THRESHOLDS, segmentation_warping_error, warping_sweep
 from predict.anisotropy import is_strongly_anisotropic
 
 WARPING_CONVENTION = (
@@ -177,16 +177,14 @@ def evaluate_boundaries(
     scored = score_boundaries(proposal, membrane)
     thresholds = THRESHOLDS if threshold is None else (threshold,)
     thinned = score_thinned(proposal, interior, thresholds)
-    results = [warping_error(proposal, interior, value) for value in thresholds]
-    best = int(np.argmin([result.error for result in results]))
-    warped = results[best]
+    warped = warping_sweep(proposal, interior, thresholds)
     kind = "oracle threshold" if threshold is None else f"threshold {threshold:g}"
     scores: dict[str, float | int] = {
         "auc": scored.auc,
         "average_precision": scored.average_precision,
         "best_f": scored.best_f,
-        "warping_error": warped.error,
-        "split_merge_error": min(result.split_merge_error for result in results),
+        "warping_error": warped.minimum_error,
+        "split_merge_error": warped.minimum_split_merge_error,
         "v_rand_thinned": thinned.best_v_rand,
         "v_info_thinned": thinned.best_v_info,
         "threshold": thinned.best_v_rand_threshold,
@@ -205,13 +203,17 @@ def evaluate_boundaries(
             if image is not None
             else 1 - proposal
         )
-        section = int(np.argmax(warped.section_errors))
+        section = int(np.argmax(warped.best.section_errors))
         figures = {
             "precision_recall": precision_recall_figure(
                 scored, ground, proposal, section=section, voxel_size_nm=size
             ),
             "warping_errors": warping_figure(
-                warped, ground, section=section, threshold=thresholds[best], voxel_size_nm=size
+                warped.best,
+                ground,
+                section=section,
+                threshold=warped.best_threshold,
+                voxel_size_nm=size,
             ),
         }
     return Evaluation(scores, conventions, figures)

@@ -90,11 +90,13 @@ class WarpingSweep:
         thresholds: (T,) float64.
         errors: (T,) float64, warping error at each.
         split_merge_errors: (T,) float64, share of split and merge pixels at each.
+        best: the whole result at `best_threshold`.
     """
 
     thresholds: npt.NDArray[np.float64]
     errors: npt.NDArray[np.float64]
     split_merge_errors: npt.NDArray[np.float64]
+    best: WarpingResult
 
     @property
     def minimum_error(self) -> float:
@@ -164,12 +166,15 @@ def warping_sweep(
     """
     if not len(thresholds):
         raise InputError("thresholds must name at least one threshold, but is empty.")
-    results = [warping_error(boundaries, interior, threshold) for threshold in thresholds]
-    return WarpingSweep(
-        thresholds=np.array(thresholds, dtype=np.float64),
-        errors=np.array([result.error for result in results]),
-        split_merge_errors=np.array([result.split_merge_error for result in results]),
-    )
+    best = warping_error(boundaries, interior, thresholds[0])
+    results = [(best.error, best.split_merge_error)]
+    for threshold in thresholds[1:]:
+        result = warping_error(boundaries, interior, threshold)
+        results.append((result.error, result.split_merge_error))
+        if result.error < best.error:
+            best = result
+    errors, split_merge_errors = np.array(results).T
+    return WarpingSweep(np.array(thresholds, np.float64), errors, split_merge_errors, best)
 
 
 def segmentation_warping_error(

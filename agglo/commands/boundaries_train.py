@@ -32,6 +32,10 @@ class Command:
     """model folder"""
     config: BoundaryConfig = field(default_factory=BoundaryConfig)
     """what the model depends on"""
+    model: Literal["unet"] = "unet"
+    """kind of network"""
+    loss: Literal["bce"] = "bce"
+    """what is minimised: class-balanced cross-entropy"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -256,7 +256,7 @@ def test_a_sweep_keeps_each_threshold():
     results = [warping_error(boundary, truth, threshold) for threshold in thresholds]
     assert sweep.errors.tolist() == [result.error for result in results]
     assert sweep.split_merge_errors.tolist() == [result.split_merge_error for result in results]
-    assert sweep.minimum_error == min(sweep.errors)
+    assert sweep.minimum_error == min(sweep.errors) == sweep.best.error
     assert sweep.best_threshold == thresholds[int(sweep.errors.argmin())]
     assert sweep.minimum_split_merge_error == min(sweep.split_merge_errors)
     assert warping_sweep(boundary, truth).thresholds.size == 10
