@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from envs.region_graph import RegionGraph, build_region_graph
-from envs.truth_rows import TruthTable, truth_table
-
-
-class Instance(NamedTuple):
-    """One episode's problem: a region graph and what is true of it."""
-
-    graph: RegionGraph
-    truth: TruthTable
+from envs.instance import Instance
+from envs.region_graph import build_region_graph
+from envs.truth_rows import truth_table
 
 
 class Generator(Protocol):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from agglo.training.shard import Shard
 from agglo.training.volume_set import VolumeSet, load_instance
-from envs.generator import Instance
+from envs.instance import Instance
 from envs.merge_network import MergeNetwork, checked_network
 from envs.rollout import Episode, initial_decisions, play_episode
 

@@ -24,7 +24,7 @@ from agglo.volumes import (
 from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs import statistics as st
-from envs.generator import Instance
+from envs.instance import Instance
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
 

@@ -18,7 +18,7 @@ from agglo.training.learner import LearnerConfig, fit_network, standardisation
 from agglo.training.train import TrainConfig
 from agglo.training.volume_set import VolumeSet, open_set
 from agglo.volumes import VoxelSize
-from envs.generator import Instance
+from envs.instance import Instance
 from envs.merge_network import mean_boundary_network
 from envs.region_graph import build_region_graph
 from envs.rollout import initial_decisions

@@ -11,7 +11,7 @@ from agglo.training.shard import Shard, cut_shards
 from agglo.training.volume_set import load_instance, open_set
 from agglo.volumes import write_volume
 from analysis.input_error import InputError
-from envs.generator import Instance
+from envs.instance import Instance
 from envs.merge_network import mean_boundary_network
 from envs.region_graph import build_region_graph
 from envs.rollout import initial_decisions, play_episode

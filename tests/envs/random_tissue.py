@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from envs.features import N_FEATURES
-from envs.generator import Instance
+from envs.instance import Instance
 from envs.merge_network import MergeNetwork
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.truth_rows import truth_table

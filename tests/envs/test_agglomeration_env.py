@@ -15,7 +15,8 @@ from analysis.contingency import contingency_table
 from analysis.segmentation_scores import score_segmentation
 from envs.agglomeration_env import AgglomerationEnv, Observation
 from envs.features import N_FEATURES, N_SHAPE_FEATURES
-from envs.generator import GivenInstances, Instance, VoronoiGenerator
+from envs.generator import GivenInstances, VoronoiGenerator
+from envs.instance import Instance
 from envs.merge_network import MergeNetwork
 from envs.merge_state import start_state
 from envs.region_graph import RegionGraph

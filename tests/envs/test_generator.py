@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from envs import statistics as st
-from envs.generator import GivenInstances, Instance, VoronoiGenerator
+from envs.generator import GivenInstances, VoronoiGenerator
+from envs.instance import Instance
 from envs.merge_network import mean_boundary_network
 from envs.rollout import play_episode
 from envs.truth_rows import errors_of_rows, start_rows
