@@ -105,7 +105,7 @@ class AgglomerationEnv(gym.Env[Observation, np.int64]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Draw an instance and queue its contacts."""
         super().reset(seed=seed, options=options)
-        graph, truth = self.generator(self.np_random)
+        graph, truth, *_ = self.generator(self.np_random)
         self._state = start_state(graph, self.scorer)
         self._rows = start_rows(truth, graph.n_regions)
         self._scratch = np.zeros(graph.n_edges + 1, np.int32)

@@ -31,7 +31,7 @@ class RolloutActor:
     def initial(self, shard: Shard, network: MergeNetwork) -> Decisions:
         """Return features and gains of all contacts of a shard before any merge."""
         instance = self._instance(shard)
-        return Decisions(*initial_decisions(*instance, _own(network)))
+        return Decisions(*initial_decisions(instance.graph, instance.truth, _own(network)))
 
     def explore(
         self, shard: Shard, network: MergeNetwork, noise: float, seed: int, floor: float
@@ -45,7 +45,7 @@ class RolloutActor:
         return self._play(shard, network, threshold=threshold)
 
     def _play(self, shard: Shard, network: MergeNetwork, **how: float) -> Episode:
-        graph, truth = self._instance(shard)
+        graph, truth, *_ = self._instance(shard)
         return play_episode(graph, _own(network), truth=truth, **how)  # pyright: ignore
 
     def _instance(self, shard: Shard) -> Instance:

@@ -265,7 +265,7 @@ def _blank_network(n_features: int) -> MergeNetwork:
 
 def _warm_kernels(config: TrainConfig) -> None:
     """Compile the kernels here, once, so that the actors load them from the cache."""
-    graph, truth = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
+    graph, truth, *_ = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
     n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
     play_episode(graph, _blank_network(n_features), truth=truth, record_floor=-1.0)
 

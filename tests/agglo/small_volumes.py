@@ -128,7 +128,7 @@ def open_tissue(
 
 def save_quick_policy(folder: Path, tissue: Tissue, *, threshold: float = 0.0) -> Policy:
     """Fit a network to the contacts of a tissue, without Ray, and save it as a policy."""
-    graph, truth = tissue.instance()
+    graph, truth, *_ = tissue.instance()
     features, gains = initial_decisions(graph, truth, mean_boundary_network(0.0))
     mean, scale = standardisation(features)
     config = LearnerConfig(hidden_1=8, hidden_2=4, batch=32, epochs=30)

@@ -81,7 +81,7 @@ def faces_between(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -
 
 
 def test_the_recording_is_the_episode_of_the_policy(tissue: Tissue, recording: Recording) -> None:
-    graph, truth = tissue.instance()
+    graph, truth, *_ = tissue.instance()
     episode = play_episode(graph, POLICY.network, truth=truth, threshold=-np.inf)
     np.testing.assert_array_equal(recording.merges, episode.merges)
     np.testing.assert_array_equal(recording.heights, episode.heights)

@@ -92,12 +92,12 @@ def test_it_is_the_best_of_all_played_episodes() -> None:
     """Against episodes played anew with every threshold, on tissue with unlabelled parts."""
     instances = [make_tissue(seed).instance() for seed in (3, 4)]
     network = mean_boundary_network(0.5)
-    whole = [play_episode(g, network, truth=t, threshold=-np.inf) for g, t in instances]
+    whole = [play_episode(g, network, truth=t, threshold=-np.inf) for g, t, *_ in instances]
     threshold, vi = best_threshold(whole)
 
     def played(cut: float) -> float:
         return float(
-            np.mean([play_episode(g, network, truth=t, threshold=cut).vi[1] for g, t in instances])
+            np.mean([play_episode(g, network, truth=t, threshold=cut).vi[1] for g, t, *_ in instances])
         )
 
     heights = np.unique(np.concatenate([e.heights for e in whole]))
@@ -107,7 +107,7 @@ def test_it_is_the_best_of_all_played_episodes() -> None:
 
 
 def test_shards_without_truth_do_not_move_the_threshold() -> None:
-    graph, truth = make_tissue(3).instance()
+    graph, truth, *_ = make_tissue(3).instance()
     network = mean_boundary_network(0.5)
     blank = play_episode(graph, network, truth=NO_TRUTH, threshold=-np.inf)
     whole = play_episode(graph, network, truth=truth, threshold=-np.inf)

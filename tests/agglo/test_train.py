@@ -88,7 +88,7 @@ def test_the_scores_in_the_log_are_those_of_the_policy(folder: Path, tmp_path: P
         instances = [load_instance(volumes[shard.volume], shard) for shard in shards]
         return [
             play_episode(graph, network, truth=truth, threshold=threshold)
-            for graph, truth in instances
+            for graph, truth, *_ in instances
         ]
 
     for name, shards in (("train", training), ("validation", validation)):

@@ -142,7 +142,7 @@ def test_a_shard_without_truth_has_none(path: Path) -> None:
     volumes, _ = open_tissue(path)
     shard = Shard(0, (0, 0, 0), (4, 6, 6))
     assert not TISSUE.labels[shard.box].any()
-    graph, truth = load_instance(volumes, shard)
+    graph, truth, *_ = load_instance(volumes, shard)
     assert graph.n_regions > 1
     assert truth is NO_TRUTH
 
@@ -166,7 +166,7 @@ def test_a_shard_without_superpixels_is_played_without_effect(path: Path) -> Non
     with h5py.File(path, "r+") as file:
         file["outside"] = np.zeros(SHAPE, np.uint8)
     volumes, _ = open_tissue(path, superpixels=f"{path}:outside")
-    graph, truth = load_instance(volumes, Shard(0, (0, 0, 0), SHAPE))
+    graph, truth, *_ = load_instance(volumes, Shard(0, (0, 0, 0), SHAPE))
     assert graph.n_regions == graph.n_edges == 0
     network = mean_boundary_network(0.5)
     episode = play_episode(graph, network, truth=truth, threshold=-np.inf, record_floor=-1.0)

@@ -114,7 +114,7 @@ def test_best_candidate_first_is_the_compiled_episode(
 
 
 def test_playing_to_the_end_is_the_compiled_episode_on_tissue() -> None:
-    graph, truth = VoronoiGenerator()(np.random.default_rng(4))
+    graph, truth, *_ = VoronoiGenerator()(np.random.default_rng(4))
     network = random_network(2, n_features=N_SHAPE_FEATURES, n_members=2)
     episode = play_episode(graph, network, truth=truth, threshold=-np.inf, record_floor=-np.inf)
     env = env_of(Instance(graph, truth), scorer=network)
@@ -135,7 +135,7 @@ def test_playing_to_the_end_is_the_compiled_episode_on_tissue() -> None:
 def test_rewards_telescope_to_the_scores_of_the_segmentation(
     seed: int, objective: str, n_steps: int
 ) -> None:
-    volume, (graph, _) = cell_instance(seed % 40, side=7, n_cells=10)
+    volume, (graph, *_) = cell_instance(seed % 40, side=7, n_cells=10)
     labels = random_labels(seed, volume.superpixels.shape, 4)
     instance = Instance(graph, truth_table(graph.ids, volume.superpixels, labels))
     env = env_of(instance, objective=objective, n_candidates=4)
@@ -150,7 +150,7 @@ def test_rewards_telescope_to_the_scores_of_the_segmentation(
 
 
 def test_merging_all_leaves_one_segment() -> None:
-    volume, (graph, _) = cell_instance(2)
+    volume, (graph, *_) = cell_instance(2)
     labels = random_labels(2, volume.superpixels.shape, 4)
     env = env_of(Instance(graph, truth_table(graph.ids, volume.superpixels, labels)))
     _, _, is_over, info = random_policy_steps(env, 0)[-1]
@@ -184,7 +184,7 @@ def test_context_and_padding() -> None:
 
 def test_any_candidate_can_be_merged() -> None:
     """Action k merges the k-th of the queue, whose features row k shows."""
-    _, (graph, truth) = cell_instance(6)
+    _, (graph, truth, *_) = cell_instance(6)
     network = random_network(4)
     order = np.lexsort((np.arange(graph.n_edges), -start_state(graph, network).key))
     for choice in (0, 1, 3, 7):
@@ -308,7 +308,7 @@ def test_a_single_region_can_only_stop() -> None:
 
 
 def test_without_truth_nothing_is_gained() -> None:
-    _, (graph, _) = cell_instance(3)
+    _, (graph, *_) = cell_instance(3)
     steps = random_policy_steps(env_of(Instance(graph, NO_TRUTH)), 0)
     assert len(steps) == graph.n_regions
     assert not any(reward for _, reward, _, _ in steps)

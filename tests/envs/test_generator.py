@@ -18,7 +18,7 @@ def drawn(generator: VoronoiGenerator, seed: int) -> Instance:
 
 
 def arrays_of(instance: Instance) -> list[np.ndarray]:
-    graph, truth = instance
+    graph, truth, *_ = instance
     return [graph.ids, graph.regions, graph.edges, graph.contacts, *truth]
 
 
@@ -35,7 +35,7 @@ def test_same_random_state_makes_the_same_instance() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_tissue_fills_the_cube_and_superpixels_lie_inside_neurons(seed: int) -> None:
-    graph, truth = drawn(VoronoiGenerator(side_vox=12, n_superpixels=20, n_neurons=4), seed)
+    graph, truth, *_ = drawn(VoronoiGenerator(side_vox=12, n_superpixels=20, n_neurons=4), seed)
     assert graph.regions[:, st.SIZE].sum() == 12**3
     assert 2 <= graph.n_regions <= 20
     assert nx.is_connected(nx.Graph(graph.edges.tolist()))
@@ -46,7 +46,7 @@ def test_tissue_fills_the_cube_and_superpixels_lie_inside_neurons(seed: int) -> 
 
 def test_membranes_part_neurons_unless_noise_hides_them() -> None:
     """Without noise mean boundaries find the neurons: no merge between two of them is made."""
-    graph, truth = drawn(VoronoiGenerator(noise=0.0), 3)
+    graph, truth, *_ = drawn(VoronoiGenerator(noise=0.0), 3)
     assert 0 < errors_of_rows(start_rows(truth, graph.n_regions))[0]
     episode = play_episode(graph, mean_boundary_network(0.6), truth=truth)
     assert len(episode.merges) > 20
@@ -55,7 +55,7 @@ def test_membranes_part_neurons_unless_noise_hides_them() -> None:
 
 
 def test_one_superpixel_is_an_instance() -> None:
-    graph, truth = drawn(VoronoiGenerator(side_vox=4, n_superpixels=1, n_neurons=1), 0)
+    graph, truth, *_ = drawn(VoronoiGenerator(side_vox=4, n_superpixels=1, n_neurons=1), 0)
     assert (graph.n_regions, graph.n_edges) == (1, 0)
     assert truth.counts.tolist() == [64]
 

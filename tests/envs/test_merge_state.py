@@ -168,7 +168,7 @@ def test_candidates_are_the_first_of_the_queue(
 
 
 def test_start_queues_every_edge_and_copies_the_graph() -> None:
-    _, (graph, _) = cell_instance(3)
+    _, (graph, *_) = cell_instance(3)
     for array in (graph.ids, graph.regions, graph.edges, graph.contacts):
         array.setflags(write=False)
     network = random_network(1)
@@ -182,13 +182,13 @@ def test_start_queues_every_edge_and_copies_the_graph() -> None:
 
 
 def test_equal_keys_are_ordered_by_edge() -> None:
-    _, (graph, _) = cell_instance(4)
+    _, (graph, *_) = cell_instance(4)
     state = start_state(graph, constant_network(1.0))
     assert state.heap.tolist() == list(range(graph.n_edges))
 
 
 def test_noise_is_a_function_of_its_seed_and_standard_normal() -> None:
-    _, (graph, _) = cell_instance(5, side=16, n_cells=300)
+    _, (graph, *_) = cell_instance(5, side=16, n_cells=300)
     assert graph.n_edges > 1000
     network = constant_network(0.0)
 
@@ -211,7 +211,7 @@ def test_noise_is_a_function_of_its_seed_and_standard_normal() -> None:
 
 
 def test_noise_is_drawn_anew_when_an_edge_is_scored_again() -> None:
-    _, (graph, _) = cell_instance(6)
+    _, (graph, *_) = cell_instance(6)
     network = constant_network(0.0)
     state = start_state(graph, network, noise=1.0, noise_seed=7)
     first_keys = state.key.copy()

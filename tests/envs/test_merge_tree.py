@@ -81,7 +81,7 @@ def test_cutting_leaves_the_tree_as_it_is() -> None:
 
 
 def test_tree_of_an_episode() -> None:
-    _, (graph, _) = cell_instance(1)
+    _, (graph, *_) = cell_instance(1)
     episode = play_episode(graph, random_network(1), threshold=-np.inf)
     tree = MergeTree.of_episode(graph.ids, episode)
     assert len(set(tree.cut(-np.inf).tolist())) == 1

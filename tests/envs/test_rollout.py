@@ -124,7 +124,7 @@ def test_any_order_of_ready_edges_makes_the_same_merges(
 
 
 def test_orders_of_a_larger_graph_differ_but_not_their_results() -> None:
-    _, (graph, _) = cell_instance(11, side=10, n_cells=30)
+    _, (graph, *_) = cell_instance(11, side=10, n_cells=30)
     network = random_network(11)
     orders = []
     for seed in range(4):
@@ -207,7 +207,7 @@ def test_records_are_the_decisions_of_the_twin(
 
 
 def test_recording_changes_nothing_else() -> None:
-    _, (graph, truth) = cell_instance(7, side=14, n_cells=60)
+    _, (graph, truth, *_) = cell_instance(7, side=14, n_cells=60)
     network = random_network(3)
     threshold, floor = key_at(graph, network, 0.8), key_at(graph, network, 0.2)
     plain = play_episode(graph, network, truth=truth, threshold=threshold)
@@ -222,7 +222,7 @@ def test_recording_changes_nothing_else() -> None:
 @modest
 @given(SEEDS, hs.floats(0, 1))
 def test_gains_telescope_to_the_scores_of_the_segmentation(seed: int, share: float) -> None:
-    volume, (graph, _) = cell_instance(seed % 100)
+    volume, (graph, *_) = cell_instance(seed % 100)
     threshold = key_at(graph, random_network(seed), share)
     labels = random_labels(seed, volume.superpixels.shape, 4)
     truth = truth_table(graph.ids, volume.superpixels, labels)
@@ -239,7 +239,7 @@ def test_gains_telescope_to_the_scores_of_the_segmentation(seed: int, share: flo
 
 
 def test_without_truth_nothing_is_gained() -> None:
-    _, (graph, truth) = cell_instance(8)
+    _, (graph, truth, *_) = cell_instance(8)
     blind = play_episode(graph, random_network(0), truth=NO_TRUTH, threshold=-np.inf)
     seeing = play_episode(graph, random_network(0), truth=truth, threshold=-np.inf)
     assert merges_of(blind) == merges_of(seeing)
@@ -250,7 +250,7 @@ def test_without_truth_nothing_is_gained() -> None:
 
 
 def test_episode_is_a_function_of_the_noise_seed() -> None:
-    _, (graph, truth) = cell_instance(9, side=12, n_cells=40)
+    _, (graph, truth, *_) = cell_instance(9, side=12, n_cells=40)
     network = random_network(5)
 
     threshold, floor = key_at(graph, network, 0.6), key_at(graph, network, 0.3)
@@ -275,7 +275,7 @@ def test_episode_is_a_function_of_the_noise_seed() -> None:
 
 
 def test_read_only_arrays_play_the_same_and_stay_as_they_are() -> None:
-    _, (graph, truth) = cell_instance(10)
+    _, (graph, truth, *_) = cell_instance(10)
     network = random_network(6, n_features=N_SHAPE_FEATURES, n_members=2)
     threshold, floor = key_at(graph, network, 0.6), key_at(graph, network, 0.3)
     expected = play_episode(graph, network, truth=truth, threshold=threshold, record_floor=floor)
@@ -309,7 +309,7 @@ def test_one_region_and_no_contact() -> None:
 @modest
 @given(SEEDS)
 def test_initial_decisions_are_those_of_the_unmerged_graph(seed: int) -> None:
-    _, (graph, truth) = cell_instance(seed % 50)
+    _, (graph, truth, *_) = cell_instance(seed % 50)
     network = random_network(seed)
     features, gains = initial_decisions(graph, truth, network)
     twin = MergeTwin(graph, network)
