@@ -25,7 +25,7 @@ from analysis.figure_style import (
     thickened,
 )
 from analysis.input_error import InputError
-from analysis.warping_error import Mismatch, WarpingResult
+from analysis.warping_types import Mismatch, WarpingResult
 
 MISMATCH_COLOURS: dict[Mismatch, str] = {
     Mismatch.SPLIT: SPLIT_COLOUR,
@@ -34,6 +34,7 @@ MISMATCH_COLOURS: dict[Mismatch, str] = {
     Mismatch.HOLE_DELETION: "#e58cc0",
     Mismatch.OBJECT_ADDITION: "#00a878",
     Mismatch.OBJECT_DELETION: "#ffffff",
+    Mismatch.SHIFT: "#a48cff",
 }
 """Colour of each type of mismatch on a grey image."""
 
@@ -84,6 +85,7 @@ def warping_figure(
     *,
     section: int | None = None,
     threshold: float | None = None,
+    section_errors: npt.NDArray[np.float64] | None = None,
     voxel_size_nm: tuple[float, float, float] | None = None,
 ) -> Figure:
     """Draw the warping errors of a section on its image, coloured by type.
@@ -95,6 +97,8 @@ def warping_figure(
         image: (z, y, x), any real dtype.
         section: z of the section; else the one with the largest error.
         threshold: the threshold of the result, for the title.
+        section_errors: (Z,) float64, errors of all sections of a volume, where result and image
+            are its worst section alone.
         voxel_size_nm: (z, y, x) size of a voxel, for the scale bar.
 
     Raises:
@@ -103,12 +107,10 @@ def warping_figure(
     if section is None:
         section = int(result.section_errors.argmax())
     _check_section(image, result.mismatches, "result", section)
+    z = section if section_errors is None else int(section_errors.argmax())
+    errors = result.section_errors if section_errors is None else section_errors
     mismatches = result.mismatches[section]
-    picture = 0.75 * grey_as_rgb(np.asarray(image[section]))
-    membrane = ~result.warped[section]
-    picture[membrane] *= 0.75
-    for kind in reversed(MISMATCH_COLOURS):
-        picture[thickened(mismatches == kind, corners=True)] = to_rgb(MISMATCH_COLOURS[kind])
+    picture = mismatch_picture(np.asarray(image[section]), result.warped[section], mismatches)
     at = "" if threshold is None else f" at threshold {threshold:.2f}"
     pixel_size = None if voxel_size_nm is None else (voxel_size_nm[1], voxel_size_nm[2])
     width, height = image_cell(1.5 * _SIDE_INCHES, image.shape, pixel_size)
@@ -117,7 +119,7 @@ def warping_figure(
         axes[0, 0],
         picture,
         f"Warping error{at}: {1e3 * result.section_errors[section]:.2f} ‰ of pixels in z = "
-        f"{section},\n{1e3 * result.error:.2f} ‰ over all {result.section_errors.size} sections",
+        f"{z},\n{1e3 * errors.mean():.2f} ‰ over all {errors.size} sections",
         pixel_size_nm=pixel_size,
     )
     add_colour_key(
@@ -125,6 +127,26 @@ def warping_figure(
         {_counted(kind, mismatches): colour for kind, colour in MISMATCH_COLOURS.items()},
     )
     return figure
+
+
+def mismatch_picture(
+    image: npt.NDArray[np.number], warped: npt.NDArray[np.bool_], mismatches: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Paint the mismatches of a section on its image, membrane of the warped truth darker.
+
+    Args:
+        image: (y, x), any real dtype.
+        warped: (y, x) bool, the true interior after warping.
+        mismatches: (y, x) uint8, `Mismatch` of every pixel.
+
+    Returns:
+        (y, x, 3) float32 in [0, 1].
+    """
+    picture = 0.75 * grey_as_rgb(image)
+    picture[~warped] *= 0.75
+    for kind in reversed(MISMATCH_COLOURS):
+        picture[thickened(mismatches == kind, corners=True)] = to_rgb(MISMATCH_COLOURS[kind])
+    return picture
 
 
 def _counted(kind: Mismatch, mismatches: npt.NDArray[np.uint8]) -> str:

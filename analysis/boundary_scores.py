@@ -6,6 +6,7 @@ class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ BOUNDARY_CONVENTIONS: dict[str, str] = {
     "membrane_fraction": "share of the voxels that are membrane: the precision of a blind map",
 }
 """One phrase for each number, to be printed beside it."""
+
+PIXEL_ERROR_CONVENTION = "voxels on the wrong side of the threshold / voxels"
+"""The same for `pixel_errors`."""
 
 _CURVE_STEPS = 1000
 """Steps in recall at which the curve is kept."""
@@ -69,15 +73,8 @@ def score_boundaries(boundaries: npt.ArrayLike, membrane: npt.NDArray[np.bool_])
             membrane or all interior.
     """
     values = checked_map(boundaries, "boundaries")
-    if membrane.dtype != np.bool_:
-        raise InputError(f"membrane must be bool, but its dtype is {membrane.dtype}.")
     check_same_shape(values, "boundaries", membrane, "membrane")
-    n_membrane = int(np.count_nonzero(membrane))
-    if n_membrane in (0, membrane.size):
-        raise InputError(
-            "labels must hold both membrane and interior to score boundaries, but "
-            f"{n_membrane} of {membrane.size} voxels are membrane."
-        )
+    n_membrane = _count_membrane(membrane)
     # Bits of floats that are not negative sort like the floats; + 0 turns −0 into 0.
     bits = np.dtype(np.uint32 if values.dtype == np.float32 else np.uint64)
     keys = (values + values.dtype.type(0)).view(bits).reshape(-1) << bits.type(1)
@@ -97,6 +94,68 @@ def score_boundaries(boundaries: npt.ArrayLike, membrane: npt.NDArray[np.bool_])
         precision=hits / (hits + misses),
         recall=hits / n_membrane,
     )
+
+
+def precision_recall_at(
+    boundaries: npt.ArrayLike, membrane: npt.NDArray[np.bool_], thresholds: Sequence[float]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Compute precision and recall of membrane voxels at given thresholds.
+
+    Args:
+        boundaries: any shape, numbers in [0, 1], 1 = boundary; membrane from the threshold on.
+        membrane: same shape, bool, the truth.
+        thresholds: T numbers.
+
+    Returns:
+        precision: (T,) float64, 1 where no voxel is called membrane.
+        recall: (T,) float64.
+
+    Raises:
+        InputError: as `score_boundaries`.
+    """
+    values = checked_map(boundaries, "boundaries")
+    check_same_shape(values, "boundaries", membrane, "membrane")
+    n_membrane = _count_membrane(membrane)
+    on, off = np.sort(values[membrane]), np.sort(values[~membrane])
+    n_hits = on.size - np.searchsorted(on, np.asarray(thresholds, values.dtype))
+    n_called = n_hits + off.size - np.searchsorted(off, np.asarray(thresholds, values.dtype))
+    precision = np.divide(n_hits, n_called, out=np.ones(len(thresholds)), where=n_called > 0)
+    return precision, n_hits / n_membrane
+
+
+def pixel_errors(
+    boundaries: npt.ArrayLike, interior: npt.NDArray[np.bool_], thresholds: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Compute the share of voxels on the wrong side of given thresholds.
+
+    Args:
+        boundaries: any shape, numbers in [0, 1], 1 = boundary; interior below the threshold.
+        interior: same shape, bool, the truth.
+        thresholds: T numbers.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        InputError: the map is not finite or leaves [0, 1], or shapes differ.
+    """
+    values = checked_map(boundaries, "boundaries")
+    check_same_shape(values, "boundaries", interior, "interior")
+    wrong = [np.count_nonzero((values < threshold) != interior) for threshold in thresholds]
+    return np.array(wrong, dtype=np.float64) / interior.size
+
+
+def _count_membrane(membrane: npt.NDArray[np.bool_]) -> int:
+    """Count the membrane of a truth, which must be neither all nor nothing."""
+    if membrane.dtype != np.bool_:
+        raise InputError(f"membrane must be bool, but its dtype is {membrane.dtype}.")
+    n_membrane = int(np.count_nonzero(membrane))
+    if n_membrane in (0, membrane.size):
+        raise InputError(
+            "labels must hold both membrane and interior to score boundaries, but "
+            f"{n_membrane} of {membrane.size} voxels are membrane."
+        )
+    return n_membrane
 
 
 @njit(cache=True)

@@ -134,16 +134,53 @@ def contingency_table(
     Raises:
         InputError: shapes differ, or an array is empty, not of integers or negative somewhere.
     """
-    segment_array = checked_labels(segmentation, "segmentation")
-    label_array = checked_labels(labels, "labels")
-    check_same_shape(segment_array, "segmentation", label_array, "labels")
-    pairs = _count_pairs(
-        segment_array.reshape(-1),
-        label_array.reshape(-1),
-        drop_label_zero,
-        ignore_segmentation_zero,
+    counter = ContingencyCounter(
+        drop_label_zero=drop_label_zero, ignore_segmentation_zero=ignore_segmentation_zero
     )
-    return Contingency.from_pairs(pairs[:, 0], pairs[:, 1], pairs[:, 2].astype(np.int64))
+    counter.add(segmentation, labels)
+    return counter.table()
+
+
+class ContingencyCounter:
+    """Counts the pairs of a volume block by block, in memory for the pairs and not the voxels.
+
+    Args:
+        drop_label_zero: leave out voxels whose truth label is 0.
+        ignore_segmentation_zero: leave out voxels whose segment is 0; else 0 is one segment.
+    """
+
+    def __init__(
+        self, *, drop_label_zero: bool = True, ignore_segmentation_zero: bool = False
+    ) -> None:
+        self._drops = (drop_label_zero, ignore_segmentation_zero)
+        self._pairs = np.zeros((_FIRST_CAPACITY, 3), np.uint64)
+        self._n_pairs = 0
+
+    def add(self, segmentation: npt.ArrayLike, labels: npt.ArrayLike) -> None:
+        """Count the voxels of one more block.
+
+        Args:
+            segmentation: any shape, any integer dtype, the proposal.
+            labels: same shape, any integer dtype, the truth; 0 = unlabelled.
+
+        Raises:
+            InputError: shapes differ, or an array is empty, not of integers or negative somewhere.
+        """
+        segment_array = checked_labels(segmentation, "segmentation")
+        label_array = checked_labels(labels, "labels")
+        check_same_shape(segment_array, "segmentation", label_array, "labels")
+        self._pairs, self._n_pairs = _count_pairs(
+            segment_array.reshape(-1),
+            label_array.reshape(-1),
+            *self._drops,
+            self._n_pairs,
+            self._pairs,
+        )
+
+    def table(self) -> Contingency:
+        """Return the table of all blocks so far; without a pair where every voxel was left out."""
+        pairs = self._pairs[self._pairs[:, 2] != _EMPTY]
+        return Contingency.from_pairs(pairs[:, 0], pairs[:, 1], pairs[:, 2].astype(np.int64))
 
 
 def add_tables(first: Contingency, second: Contingency) -> Contingency:
@@ -167,14 +204,14 @@ def _slot(segment, label, table):
 
 
 @njit(cache=True)
-def _count_pairs(segmentation, labels, drop_label_zero, drop_segment_zero):
+def _count_pairs(segmentation, labels, drop_label_zero, drop_segment_zero, n_pairs, out_table):
     """Count the pairs of two flat arrays in a hash table that doubles when half full.
 
     Rows of the table are (segment, label, count), so that a look-up touches one cache line.
     Neighbours along x mostly carry the same pair, so a run of equal pairs is looked up once.
+    Returns the table, the one given or a larger one, and how many pairs it holds.
     """
-    table = np.zeros((_FIRST_CAPACITY, 3), np.uint64)
-    n_pairs = 0
+    table = out_table
     n = segmentation.size
     start = 0
     while start < n:
@@ -198,7 +235,7 @@ def _count_pairs(segmentation, labels, drop_label_zero, drop_segment_zero):
             table[slot, 0] = segment
             table[slot, 1] = label
         table[slot, 2] += run
-    return table[table[:, 2] != _EMPTY]
+    return table, n_pairs
 
 
 @njit(cache=True)

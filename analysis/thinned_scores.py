@@ -1,8 +1,8 @@
-"""V-Rand and V-Info after border thinning: how well the regions of a boundary map fit the truth.
+"""V-Rand and V-Info with border thinning: how well the regions of a boundary map fit the truth.
 
 Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for
 connectomics" (Front. Neuroanat. 2015): both scores are taken section by section, restricted to
-the true foreground, after the borders of the proposal are thinned to one pixel.
+the true foreground, after the borders of the proposal are thinned to one pixel (or before).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy.typing as npt
 from numba import njit
 
 from analysis.checked_arrays import as_sections, check_same_shape, checked_map
-from analysis.contingency import Contingency, contingency_table
+from analysis.contingency import contingency_table
 from analysis.input_error import InputError
+from analysis.segmentation_scores import score_segmentation
 from analysis.simple_points import components_4
 from analysis.warping_error import THRESHOLDS
 
@@ -26,6 +27,8 @@ THINNED_CONVENTIONS: dict[str, str] = {
         "pixel wide; true interior only, proposed border pixels one segment each, mean of sections"
     ),
     "v_info_thinned": "2 I(S;T)/(H(S) + H(T)) of the same regions, mean of sections",
+    "v_rand": "as v_rand_thinned, but the regions are not grown",
+    "v_info": "as v_info_thinned, but the regions are not grown",
 }
 """One phrase for each number, to be printed beside it."""
 
@@ -69,6 +72,8 @@ def score_thinned(
     boundaries: npt.ArrayLike,
     interior: npt.NDArray[np.bool_],
     thresholds: Sequence[float] = THRESHOLDS,
+    *,
+    thin_borders: bool = True,
 ) -> ThinnedScores:
     """Score the regions of a boundary map by V-Rand and V-Info after border thinning.
 
@@ -77,6 +82,7 @@ def score_thinned(
         interior: same shape, bool, the true interior; its 4-connected components per section are
             the true segments, the rest is not counted. Sections without interior are left out.
         thresholds: at least one, each in [0, 1]; a region is where the map is below.
+        thin_borders: grow the regions until borders are one pixel wide; else take them as they are.
 
     Raises:
         InputError: the map is not finite or leaves [0, 1], shapes differ, there is no true
@@ -93,16 +99,16 @@ def score_thinned(
     maps = as_sections(values, "boundaries")
     truth = [components_4(section) for section in as_sections(interior, "interior")]
     counted = [z for z, labels in enumerate(truth) if labels.any()]
-    scores = np.array(
-        [
-            [
-                _section_scores(contingency_table(grown_regions(maps[z] < threshold), truth[z]))
-                for z in counted
-            ]
-            for threshold in thresholds
-        ]
-    ).mean(axis=1)
-    return ThinnedScores(np.array(thresholds, dtype=np.float64), scores[:, 0], scores[:, 1])
+    scores = np.empty((len(thresholds), len(counted), 2))
+    for i, threshold in enumerate(thresholds):
+        for j, z in enumerate(counted):
+            called = maps[z] < threshold
+            regions = grown_regions(called) if thin_borders else components_4(called)
+            table = contingency_table(regions, truth[z])
+            section = score_segmentation(table, zero_is_singletons=True)
+            scores[i, j] = section.v_rand, section.v_info
+    v_rand, v_info = scores.mean(axis=1).T
+    return ThinnedScores(np.array(thresholds, dtype=np.float64), v_rand, v_info)
 
 
 def grown_regions(interior: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
@@ -120,30 +126,6 @@ def grown_regions(interior: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     regions = components_4(interior)
     _grow(regions)
     return regions
-
-
-def _section_scores(table: Contingency) -> tuple[float, float]:
-    """Compute V-Rand and V-Info of one section; each pixel of segment 0 is a segment by itself."""
-    n = table.n_voxels
-    is_border = table.segments == 0
-    n_single = int(table.segment_sizes[is_border].sum())
-    sizes = table.segment_sizes[~is_border].astype(np.float64)
-    true_sizes = table.label_sizes.astype(np.float64)
-    shared = table.counts[~is_border[table.rows]].astype(np.float64)
-    v_rand = (
-        2.0 * (shared @ shared + n_single) / (sizes @ sizes + n_single + true_sizes @ true_sizes)
-    )
-    single_bits = n_single / n * np.log2(n)
-    segment_bits = _entropy_bits(sizes / n) + single_bits
-    true_bits = _entropy_bits(true_sizes / n)
-    mutual_bits = segment_bits + true_bits - _entropy_bits(shared / n) - single_bits
-    total_bits = segment_bits + true_bits
-    return float(v_rand), float(2.0 * mutual_bits / total_bits) if total_bits > 0 else 1.0
-
-
-def _entropy_bits(shares: npt.NDArray[np.float64]) -> float:
-    """Compute −Σ p log2 p."""
-    return float(-(shares * np.log2(shares)).sum())
 
 
 @njit(cache=True)

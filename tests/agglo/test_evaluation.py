@@ -19,11 +19,13 @@ from tests.agglo.small_volumes import Said, agglo, make_tissue, volume_options, 
 TISSUE = make_tissue(1)
 SEGMENTATION_KEYS = {
     *("vi_split", "vi_merge", "vi", "adapted_rand_error", "rand_index", "n_segments", "n_labels"),
-    "warping_error",
+    *("warping_error", "rand_precision", "rand_recall", "v_rand", "v_info"),
+    *("worst_splits", "worst_mergers"),
 }
 BOUNDARY_KEYS = {
     *("auc", "average_precision", "best_f", "warping_error", "v_rand_thinned", "v_info_thinned"),
-    *("threshold", "split_merge_error"),
+    *("threshold", "split_merge_error", "best_f_tolerant", "pixel_error", "v_rand", "v_info"),
+    "precision_recall",
 }
 
 
@@ -92,7 +94,7 @@ def test_the_scores_of_a_segmentation(capsys: pytest.CaptureFixture[str], path: 
     )
     assert scores["adapted_rand_error"] == pytest.approx(of_skimage, abs=2e-3)
     assert 0 < scores["warping_error"] < 0.1
-    for name in scores:
+    for name in set(scores) - {"worst_splits", "worst_mergers"}:
         assert any(line.startswith(f" {name} ") for line in said.out.splitlines())
     assert "H(segmentation | truth) in bits, voxels with truth 0 dropped" in said.out
 
@@ -190,6 +192,7 @@ def test_the_pictures_of_a_segmentation(
     files = sorted(folder.iterdir())
     assert [file.name for file in files] == [
         *("overlay.png", "splits_and_mergers.png", "vi_per_segment.png", "warping_errors.png"),
+        *("worst_mergers.png", "worst_splits.png"),
     ]
     assert all(min(png_size(file)) > 300 for file in files)
 
@@ -228,8 +231,8 @@ def test_a_threshold_from_training_is_no_oracle(
         assert scores["v_rand_thinned"] != at_best["v_rand_thinned"]
         said_so = " ".join(said.out.split())
         assert f"(threshold {threshold:g})" in said_so
-        # best_f is over all thresholds in any case, and says so
-        assert said_so.count("oracle threshold") == 1
+        # best_f and best_f_tolerant are over all thresholds in any case, and say so
+        assert said_so.count("oracle threshold") == 2
 
 
 def test_the_pictures_of_a_boundary_map(
@@ -246,7 +249,7 @@ def test_the_pictures_of_a_boundary_map(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give either --segmentation or --boundaries"),
+        ([], "give either --segmentation or --boundaries or --affinities"),
         (["--segmentation", "FILE:proposal", "--boundaries", "FILE:boundaries"], "give either"),
         (["--segmentation", "FILE:proposal", "--threshold", "0.5"], "--threshold is for --bound"),
         (["--boundaries", "FILE:boundaries", "--border-tolerance", "1"], "--border-tolerance and"),

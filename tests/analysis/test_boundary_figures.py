@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from analysis.boundary_figures import MISMATCH_COLOURS, precision_recall_figure, warping_figure
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
-from analysis.warping_error import Mismatch, warping_error
+from analysis.warping_error import warping_error
+from analysis.warping_types import Mismatch
 
 INTERIOR = np.ones((3, 30, 40), bool)
 INTERIOR[:, :, 20] = False
@@ -64,6 +65,18 @@ def test_warping_figure_shows_the_section_asked_for():
     assert "z = 1" in figure.axes[0].get_title()
     assert "merge: 1 px" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert_draws(figure)
+
+
+def test_warping_figure_of_the_worst_section_alone_names_the_volume():
+    whole = warping_error(BOUNDARIES, INTERIOR)
+    alone = warping_error(BOUNDARIES[2:], INTERIOR[2:])
+    figure = warping_figure(alone, IMAGE[2:], section_errors=whole.section_errors)
+    expected = warping_figure(whole, IMAGE)
+    assert figure.axes[0].get_title() == expected.axes[0].get_title()
+    np.testing.assert_array_equal(
+        np.asarray(figure.axes[0].images[0].get_array()),
+        np.asarray(expected.axes[0].images[0].get_array()),
+    )
 
 
 def test_every_type_has_its_own_colour():

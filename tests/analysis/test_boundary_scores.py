@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analysis.boundary_scores import BOUNDARY_CONVENTIONS, score_boundaries
+from analysis.boundary_scores import (
+    BOUNDARY_CONVENTIONS,
+    pixel_errors,
+    precision_recall_at,
+    score_boundaries,
+)
 from analysis.input_error import InputError
 
 
@@ -78,6 +83,22 @@ def test_equals_brute_force(drawn):
         assert precision == pytest.approx((called & membrane).sum() / called.sum(), abs=1e-12)
 
 
+@settings(max_examples=60, deadline=None)
+@given(MAPS, st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.9, 1.0]), max_size=4))
+def test_at_given_thresholds_equals_counting(drawn, thresholds):
+    values, membrane, _ = drawn
+    membrane[:2] = True, False
+    precision, recall = precision_recall_at(values, membrane, thresholds)
+    errors = pixel_errors(values, ~membrane, thresholds)
+    for i, threshold in enumerate(thresholds):
+        called = values >= threshold
+        hits = (called & membrane).sum()
+        assert precision[i] == (hits / called.sum() if called.any() else 1.0)
+        assert recall[i] == hits / membrane.sum()
+        assert errors[i] == np.mean(called != membrane)
+    assert len(precision) == len(recall) == len(errors) == len(thresholds)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equals_scikit_learn(dtype):
     metrics = pytest.importorskip("sklearn.metrics")
@@ -132,3 +153,5 @@ def test_every_number_has_a_convention():
 def test_wrong_input_is_refused(boundaries, membrane, message):
     with pytest.raises(InputError, match=message):
         score_boundaries(boundaries, np.array(membrane))
+    with pytest.raises(InputError, match=message):
+        precision_recall_at(boundaries, np.array(membrane), [0.5])

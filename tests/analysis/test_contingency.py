@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.metrics import contingency_table as skimage_table
 
-from analysis.contingency import Contingency, add_tables, contingency_table
+from analysis.contingency import Contingency, ContingencyCounter, add_tables, contingency_table
 from analysis.input_error import InputError
 
 
@@ -114,6 +114,36 @@ def test_equals_scikit_image_and_tables_of_blocks_add_up(labels, random):
         )
         for name in ("segments", "labels", "rows", "cols", "counts"):
             np.testing.assert_array_equal(getattr(parts, name), getattr(table, name))
+
+
+@settings(max_examples=60, deadline=None)
+@given(LABELS, LABELS, st.booleans(), st.booleans())
+def test_a_counter_of_blocks_equals_the_table_of_the_whole(first, second, drop, ignore):
+    options = {"drop_label_zero": drop, "ignore_segmentation_zero": ignore}
+    counter = ContingencyCounter(**options)
+    for block in (first, second):
+        counter.add(block[::-1] + (block.size > 20), block)
+    whole = contingency_table(
+        np.concatenate([(block[::-1] + (block.size > 20)).ravel() for block in (first, second)]),
+        np.concatenate([first.ravel(), second.ravel()]),
+        **options,
+    )
+    for name in ("segments", "labels", "rows", "cols", "counts"):
+        np.testing.assert_array_equal(getattr(counter.table(), name), getattr(whole, name))
+
+
+def test_a_counter_keeps_counting_after_a_table_was_asked_for():
+    counter = ContingencyCounter()
+    assert counter.table().n_voxels == 0
+    rng = np.random.default_rng(5)
+    expected: Counter[tuple[int, int]] = Counter()
+    for _ in range(4):
+        block = rng.integers(1, 60, (2, 900))
+        counter.add(block[0].astype(np.uint64), block[1].astype(np.int32))
+        expected.update(zip(*block.tolist(), strict=True))
+        assert pairs_of(counter.table()) == expected
+    with pytest.raises(InputError, match="labels must not hold negative"):
+        counter.add([1], [-1])
 
 
 def test_faster_than_scikit_image():

@@ -11,6 +11,7 @@ from analysis.simple_points import (
     neighbour_code,
     simple_point_table,
 )
+from tests.analysis.brute_topology import DUAL, betti_numbers, numbers_of_blocks
 
 # The eight neighbours anticlockwise from the east, as bits of the code (raster order).
 RING_BITS = [4, 2, 1, 0, 3, 5, 6, 7]
@@ -29,6 +30,35 @@ def test_table_4_8_equals_yokois_number():
     expected = [yokoi_number(ring_of(code)) == 1 for code in range(256)]
     assert SIMPLE_POINTS_4_8.tolist() == expected
     assert sum(expected) == 116
+
+
+@pytest.mark.parametrize(("foreground", "table"), [(4, SIMPLE_POINTS_4_8), (8, SIMPLE_POINTS_8_4)])
+def test_tables_equal_the_definition_by_connected_components(foreground, table):
+    rings = np.zeros((256, 3, 3), bool)
+    for bit, (y, x) in enumerate(p for p in np.ndindex(3, 3) if p != (1, 1)):
+        rings[:, y, x] = np.arange(256) >> bit & 1
+    inside = numbers_of_blocks(rings, foreground)
+    outside = numbers_of_blocks(~rings, DUAL[foreground])
+    np.testing.assert_array_equal(table, (inside == 1) & (outside == 1))
+
+
+@pytest.mark.parametrize(("foreground", "table"), [(4, SIMPLE_POINTS_4_8), (8, SIMPLE_POINTS_8_4)])
+def test_flipping_a_simple_point_keeps_objects_and_holes(foreground, table):
+    image = np.random.default_rng(4).random((14, 15)) < 0.6
+    padded = np.pad(image, 1).astype(np.uint8)
+    before = betti_numbers(image, foreground)
+    n_simple = n_kept_otherwise = 0
+    for y, x in np.ndindex(image.shape):
+        flipped = image.copy()
+        flipped[y, x] ^= True
+        is_kept = betti_numbers(flipped, foreground) == before
+        if table[neighbour_code(padded, y + 1, x + 1)]:
+            n_simple += 1
+            assert is_kept
+        else:
+            n_kept_otherwise += is_kept
+    assert n_simple > 50
+    assert n_kept_otherwise == 0
 
 
 def test_table_8_4_is_the_table_of_the_inverted_image():

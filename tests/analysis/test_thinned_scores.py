@@ -120,6 +120,17 @@ def test_best_threshold_is_the_first_of_the_best_and_sections_are_averaged():
     assert scores.best_v_info == pytest.approx(0.5)
 
 
+def test_without_thinning_every_called_pixel_is_a_segment():
+    interior = drawn("..#...", "..#...")
+    boundaries = (~drawn(".##...", ".##...")).astype(np.float32)
+    thick = score_thinned(boundaries, interior, [0.5], thin_borders=False)
+    # Regions of 2 and 6 pixels and two single pixels, against true ones of 4 and 6.
+    assert thick.best_v_rand == pytest.approx(2 * (4 + 36 + 2) / ((4 + 36 + 2) + (16 + 36)))
+    assert thick.best_v_rand < score_thinned(boundaries, interior, [0.5]).best_v_rand == 1.0
+    perfect = (~interior).astype(np.float32)
+    assert score_thinned(perfect, interior, [0.5], thin_borders=False).best_v_info == 1.0
+
+
 @pytest.mark.parametrize(
     ("boundaries", "interior", "thresholds", "message"),
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from analysis.border_zone import border_zone
 from analysis.input_error import InputError
 from analysis.label_borders import interior_mask
 from analysis.warping_error import (
@@ -247,6 +248,45 @@ def test_the_warp_keeps_topology_and_only_mends(data):
     assert sum(result.counts.values()) == np.count_nonzero(warped != proposal)
 
 
+def test_a_mask_keeps_the_warp_near_the_true_border():
+    truth, proposal = drawn(*["..##......"] * 5), drawn(*["....##...."] * 5)
+    assert warp_binary(truth, proposal).error == 0
+    mask = border_zone(truth, 1)
+    assert mask[0].tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    result = warping_error((~proposal).astype(np.float32), truth, mask=mask)
+    np.testing.assert_array_equal(result.warped[0], drawn(*["....#....."] * 5))
+    assert result.error == 0.1
+    assert result.counts == dict.fromkeys(result.counts, 0) | {"shift": 5}
+
+
+def test_what_only_the_mask_kept_from_flipping_is_a_shift():
+    truth, proposal = drawn(*["..##...."] * 3), drawn(*["...##..."] * 3)
+    boundary = (~proposal).astype(np.float32)
+    mask = np.zeros(truth.shape, bool)
+    result = warping_error(boundary, truth, mask=mask)
+    np.testing.assert_array_equal(result.warped[0], truth)
+    assert result.counts == dict.fromkeys(result.counts, 0) | {"shift": 6}
+    mask[:, 2:4] = True
+    assert warping_error(boundary, truth, mask=mask).counts["shift"] == 3
+    assert warping_error(boundary, truth, mask=~np.zeros_like(mask)).error == 0
+
+
+def test_a_proposal_of_membrane_alone_costs_a_pixel_an_object_unless_masked():
+    truth = drawn(*["..........#.........."] * 21)
+    boundary = np.ones(truth.shape)
+    result = warping_error(boundary, truth)
+    assert result.counts == dict.fromkeys(result.counts, 0) | {"object_deletion": 2}
+    assert result.split_merge_error == 0
+    assert warping_error(boundary, truth, mask=border_zone(truth, 3)).error == 2 * 7 / 21
+
+
+def test_foreground_8_joins_diagonals():
+    truth = drawn("..##", "..##", "##..", "##..")
+    bridged = drawn("..##", "....", "##..", "##..")
+    result = warping_error((~bridged).astype(np.float32), truth, foreground=8)
+    assert result.error == 0
+
+
 def test_a_sweep_keeps_each_threshold():
     rng = np.random.default_rng(0)
     truth = rng.random((2, 20, 20)) < 0.7
@@ -259,6 +299,8 @@ def test_a_sweep_keeps_each_threshold():
     assert sweep.minimum_error == min(sweep.errors) == sweep.best.error
     assert sweep.best_threshold == thresholds[int(sweep.errors.argmin())]
     assert sweep.minimum_split_merge_error == min(sweep.split_merge_errors)
+    assert sweep.best_split_merge_threshold == thresholds[int(sweep.split_merge_errors.argmin())]
+    assert sweep.best_split_merge.split_merge_error == sweep.minimum_split_merge_error
     assert warping_sweep(boundary, truth).thresholds.size == 10
 
 
@@ -317,11 +359,20 @@ def test_the_truth_itself_has_no_error_and_a_grey_map_some():
         (np.zeros((2, 2)), np.ones((2, 2), int), 0.5, "interior must be bool.*int64"),
         (np.zeros((2, 2)), np.ones((2, 2), bool), 1.5, r"threshold must lie in .* but is 1.5"),
         (np.zeros(4), np.ones(4, bool), 0.5, r"boundaries must have axes"),
+        (np.zeros((2, 2)), np.ones((2, 2), np.uint8), 0.5, "interior must be bool.*uint8"),
     ],
 )
 def test_wrong_input_is_refused(boundaries, interior, threshold, message):
     with pytest.raises(InputError, match=message):
         warping_error(boundaries, interior, threshold)
+
+
+def test_wrong_masks_are_refused():
+    boundary, interior = np.zeros((2, 2)), np.ones((2, 2), bool)
+    with pytest.raises(InputError, match="mask must be bool, but its dtype is float64"):
+        warping_error(boundary, interior, mask=np.ones((2, 2)))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="mask and interior must have the same shape"):
+        warping_error(boundary, interior, mask=np.ones((2, 3), bool))
 
 
 def test_wrong_segmentations_and_sweeps_are_refused():
