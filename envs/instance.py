@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.region_graph import RegionGraph
-from envs.truth_rows import TruthTable
+from envs.skeleton_runs import NO_SKELETONS, Skeletons
+from envs.truth_rows import NO_TRUTH, TruthTable
 
 
 class LabelledVolume(NamedTuple):
@@ -34,9 +35,13 @@ class Instance(NamedTuple):
         clear: the same regions and contacts with the sums a microscope's second look gives; None
             where nothing can be imaged again.
         volume: the voxels; None where nothing asks for them.
+        synapses: contingency table of weighted points (`envs.synapse_rows`).
+        skeletons: skeletons of the true neurons (`envs.skeleton_runs`).
     """
 
     graph: RegionGraph
     truth: TruthTable
     clear: RegionGraph | None = None
     volume: LabelledVolume | None = None
+    synapses: TruthTable = NO_TRUTH
+    skeletons: Skeletons = NO_SKELETONS

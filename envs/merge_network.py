@@ -1,19 +1,26 @@
 """The function that scores a candidate merge: a small network, averaged over its members.
 
-The score is a logit: its sign is the decision, its size the priority. Forward passes are loops in
-a fixed order, input-major, without fused or reordered sums, so that a score is the same bit for
-bit wherever it is computed.
+The score is a logit: its sign is the decision, its size the priority. Forward passes sum in a fixed
+order, input-major, without fused or reordered sums (`envs.vector_layer`), so that a score is the
+same bit for bit wherever it is computed.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from envs.features import FEATURE_NAMES, N_FEATURES, N_SHAPE_FEATURES
+from envs.vector_layer import (
+    LANES,
+    ROWS,
+    inner_product,
+    rectified_layer,
+    rectified_layer_of_rows,
+)
 
 
 class MergeNetwork(NamedTuple):
@@ -118,30 +125,117 @@ def mean_boundary_network(threshold: float) -> MergeNetwork:
     )
 
 
-@njit(cache=True)
-def logit(network, features, hidden_1, hidden_2):
-    """Return the mean logit of the members; hidden_1, hidden_2 are scratch of H1 and H2."""
-    n_members = network.w1.shape[0]
-    n_1 = len(hidden_1)
-    n_2 = len(hidden_2)
+class PackedNetwork(NamedTuple):
+    """A network laid out for the kernels: flat, hidden layers padded with zeros to whole vectors.
+
+    Attributes:
+        mean: (F,) float32; scale: (F,) float32.
+        w1: (M·F·H1,) float32; b1: (M·H1,).
+        w2: (M·H1·H2,) float32; b2: (M·H2,).
+        w3: (M·H2,) float32; b3: (M,).
+        shape: (4,) int64: M, F, H1, H2.
+    """
+
+    mean: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    w1: npt.NDArray[np.float32]
+    b1: npt.NDArray[np.float32]
+    w2: npt.NDArray[np.float32]
+    b2: npt.NDArray[np.float32]
+    w3: npt.NDArray[np.float32]
+    b3: npt.NDArray[np.float32]
+    shape: npt.NDArray[np.int64]
+
+    @property
+    def n_features(self) -> int:
+        """Return how many features the network looks at."""
+        return len(self.mean)
+
+    @property
+    def n_scratch(self) -> int:
+        """Return how many numbers the forward passes of `ROWS` inputs need room for."""
+        return ROWS * int(self.shape[1] + self.shape[2] + self.shape[3])
+
+
+def pack(network: MergeNetwork) -> PackedNetwork:
+    """Lay a network out for the kernels."""
+    m, f, h1 = network.w1.shape
+    h2 = network.w2.shape[2]
+    more_1, more_2 = -h1 % LANES, -h2 % LANES
+    return PackedNetwork(
+        np.array(network.mean, np.float32),
+        np.array(network.scale, np.float32),
+        _flat(network.w1, (0, 0), (0, 0), (0, more_1)),
+        _flat(network.b1, (0, 0), (0, more_1)),
+        _flat(network.w2, (0, 0), (0, more_1), (0, more_2)),
+        _flat(network.b2, (0, 0), (0, more_2)),
+        _flat(network.w3, (0, 0), (0, more_2)),
+        np.array(network.b3, np.float32),
+        np.array([m, f, h1 + more_1, h2 + more_2], np.int64),
+    )
+
+
+def _flat(array: npt.NDArray, *padding: Any) -> npt.NDArray[np.float32]:
+    """Pad with zeros and flatten, from the beginning of a cache line on."""
+    padded = np.pad(np.asarray(array, np.float32), list(padding)).ravel()
+    room = np.empty(len(padded) + LANES, np.float32)
+    first = -room.ctypes.data % 64 // 4
+    room[first : first + len(padded)] = padded
+    return room[first : first + len(padded)]
+
+
+@njit(cache=True, inline="always")
+def packed_logit(network, features, scratch):
+    """Return the mean logit of the members.
+
+    Args:
+        network: a `PackedNetwork`.
+        features: (F,) float32.
+        scratch: (F + H1 + H2,) float32.
+    """
+    n_members, n, h1, h2 = network.shape[0], network.shape[1], network.shape[2], network.shape[3]
+    mean, scale = network.mean, network.scale
+    w1, b1, w2, b2, w3, b3 = network.w1, network.b1, network.w2, network.b2, network.w3, network.b3
+    for i in range(n):
+        scratch[i] = (features[i] - mean[i]) * scale[i]
     total = np.float32(0)
+    at_1, at_2 = n, n + h1
     for m in range(n_members):
-        for j in range(n_1):
-            hidden_1[j] = network.b1[m, j]
-        for i in range(len(features)):
-            x = (features[i] - network.mean[i]) * network.scale[i]
-            for j in range(n_1):
-                hidden_1[j] += x * network.w1[m, i, j]
-        for k in range(n_2):
-            hidden_2[k] = network.b2[m, k]
-        for j in range(n_1):
-            h = hidden_1[j]
-            if h > 0:
-                for k in range(n_2):
-                    hidden_2[k] += h * network.w2[m, j, k]
-        out = network.b3[m]
-        for k in range(n_2):
-            if hidden_2[k] > 0:
-                out += hidden_2[k] * network.w3[m, k]
-        total += out
+        rectified_layer(scratch, 0, n, w1, m * n * h1, b1, m * h1, h1, at_1)
+        rectified_layer(scratch, at_1, h1, w2, m * h1 * h2, b2, m * h2, h2, at_2)
+        total += b3[m] + inner_product(scratch, at_2, w3, m * h2, h2)
     return total / np.float32(n_members)
+
+
+@njit(cache=True, inline="always")
+def packed_logits_of_rows(network, scratch, out_logits):
+    """Write the mean logits of `ROWS` inputs, the same bit for bit as one by one.
+
+    Args:
+        network: a `PackedNetwork`.
+        scratch: (ROWS · (F + H1 + H2),) float32; a row begins with its F features, which are
+            standardised in place.
+        out_logits: (ROWS,) float32.
+    """
+    n_members, n, h1, h2 = network.shape[0], network.shape[1], network.shape[2], network.shape[3]
+    mean, scale = network.mean, network.scale
+    w1, b1, w2, b2, w3, b3 = network.w1, network.b1, network.w2, network.b2, network.w3, network.b3
+    apart = n + h1 + h2
+    at_1, at_2 = n, n + h1
+    for r in range(ROWS):
+        out_logits[r] = 0
+        for i in range(n):
+            scratch[r * apart + i] = (scratch[r * apart + i] - mean[i]) * scale[i]
+    for m in range(n_members):
+        rectified_layer_of_rows(scratch, 0, apart, n, w1, m * n * h1, b1, m * h1, h1, at_1)
+        rectified_layer_of_rows(scratch, at_1, apart, h1, w2, m * h1 * h2, b2, m * h2, h2, at_2)
+        for r in range(ROWS):
+            out_logits[r] += b3[m] + inner_product(scratch, r * apart + at_2, w3, m * h2, h2)
+    for r in range(ROWS):
+        out_logits[r] /= np.float32(n_members)
+
+
+@njit(cache=True)
+def logit(network, features, scratch):
+    """Return what `packed_logit` does, as a function to be called from outside."""
+    return packed_logit(network, features, scratch)

@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from analysis.input_error import InputError
 
+_VOXELS_AT_A_TIME = 2**17
+"""As many as stay in the cache with all that is made of them."""
+
 
 def quantise_boundaries(boundaries: npt.NDArray) -> npt.NDArray[np.uint8]:
     """Round a boundary map to 8 bits.
@@ -25,12 +28,39 @@ def quantise_boundaries(boundaries: npt.NDArray) -> npt.NDArray[np.uint8]:
         return np.ascontiguousarray(boundaries)
     if boundaries.dtype.kind != "f":
         raise InputError(f"boundaries must be float in [0, 1] or uint8, not {boundaries.dtype}")
-    low, high = (boundaries.min(), boundaries.max()) if boundaries.size else (0.0, 0.0)
-    if np.isnan(low) or low < 0 or high > 1:
+    rounded = _rounded(boundaries)
+    if rounded is None:
         raise InputError(
-            f"boundaries must be probabilities in [0, 1]; seen values from {low:g} to {high:g}"
+            "boundaries must be probabilities in [0, 1]; seen values from "
+            f"{boundaries.min():g} to {boundaries.max():g}"
         )
-    return np.rint(boundaries.astype(np.float32, copy=False) * np.float32(255)).astype(np.uint8)
+    return rounded
+
+
+def quantise_affinities(affinities: npt.NDArray) -> npt.NDArray[np.uint8]:
+    """Round affinities to 8 bits.
+
+    Args:
+        affinities: (3, z, y, x) float in [0, 1], 1 = connected, or uint8 in 0..255.
+
+    Raises:
+        InputError: where they are not of this shape, have NaN or lie outside [0, 1].
+    """
+    if affinities.ndim != 4 or len(affinities) != 3:
+        raise InputError(
+            f"affinities must be a (3, z, y, x) map, not an array of shape {affinities.shape}"
+        )
+    if affinities.dtype == np.uint8:
+        return np.ascontiguousarray(affinities)
+    if affinities.dtype.kind != "f":
+        raise InputError(f"affinities must be float in [0, 1] or uint8, not {affinities.dtype}")
+    rounded = [_rounded(channel) for channel in affinities]
+    if any(channel is None for channel in rounded):
+        raise InputError(
+            "affinities must be probabilities in [0, 1]; seen values from "
+            f"{affinities.min():g} to {affinities.max():g}"
+        )
+    return np.stack([channel for channel in rounded if channel is not None])
 
 
 def quantise_image(image: npt.NDArray) -> npt.NDArray[np.uint8]:
@@ -54,10 +84,23 @@ def quantise_image(image: npt.NDArray) -> npt.NDArray[np.uint8]:
         return np.rint((image.astype(np.float64) - float(limits.min)) * scale).astype(np.uint8)
     if image.dtype.kind != "f":
         raise InputError(f"image must be integer or float, not {image.dtype}")
-    low, high = (image.min(), image.max()) if image.size else (0.0, 0.0)
-    if np.isnan(low) or low < 0 or high > 1:
+    rounded = _rounded(image)
+    if rounded is None:
         raise InputError(
-            f"image must be integer, or float in [0, 1]; seen {image.dtype} values from {low:g} "
-            f"to {high:g}"
+            f"image must be integer, or float in [0, 1]; seen {image.dtype} values from "
+            f"{image.min():g} to {image.max():g}"
         )
-    return np.rint(image.astype(np.float32, copy=False) * np.float32(255)).astype(np.uint8)
+    return rounded
+
+
+def _rounded(values: npt.NDArray) -> npt.NDArray[np.uint8] | None:
+    """Map [0, 1] to 0..255, some sections at a time; None if a value lies outside or is NaN."""
+    rounded = np.empty(values.shape, np.uint8)
+    step = max(1, _VOXELS_AT_A_TIME // max(1, values[:1].size))
+    for z in range(0, len(values), step):
+        part = values[z : z + step]
+        if part.size and not (part.min() >= 0 and part.max() <= 1):
+            return None
+        scaled = part.astype(np.float32, copy=False) * np.float32(255)
+        rounded[z : z + step] = np.rint(scaled, out=scaled)
+    return rounded

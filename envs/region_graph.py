@@ -6,14 +6,16 @@ All triples are z, y, x.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.input_error import InputError
 from envs import statistics as st
+from envs.label_table import number_labels, plain_labels, read_only
 from envs.quantise import quantise_boundaries, quantise_image
-from envs.voxel_sums import BIN_OF_VALUE, sum_contacts, sum_regions
+from envs.voxel_sums import BIN_OF_VALUE, sum_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +71,15 @@ def dense_labels(
     Returns:
         ids (R,) uint64, and for every voxel the index of its id, −1 where the label is 0.
     """
-    flat = labels.reshape(-1)
-    if flat.size == 0:
-        return np.empty(0, np.uint64), np.empty(labels.shape, np.int32)
-    if labels.dtype.kind == "i" and flat.min() < 0:
-        raise InputError(f"superpixels must not be negative; seen {flat.min()}")
-    highest = int(flat.max())
-    if highest < 8 * flat.size + 1024:
-        present = np.zeros(highest + 1, np.bool_)
-        present[flat] = True
-        present[0] = False
-        ids = np.flatnonzero(present)
-        index = np.full(highest + 1, -1, np.int32)
-        index[ids] = np.arange(len(ids), dtype=np.int32)
-        return ids.astype(np.uint64), index[flat].reshape(labels.shape)
-    ids, inverse = np.unique(flat, return_inverse=True)
-    dense = inverse.astype(np.int32)
-    if ids[0] == 0:
-        return ids[1:].astype(np.uint64), (dense - 1).reshape(labels.shape)
-    return ids.astype(np.uint64), dense.reshape(labels.shape)
+    index = np.empty(labels.size, np.int32)
+    ids = number_labels(plain_labels(labels).reshape(-1), index)
+    order = np.argsort(ids)
+    if not np.array_equal(order, np.arange(len(ids))):
+        rank = np.empty(len(ids) + 1, np.int32)
+        rank[order] = np.arange(len(ids), dtype=np.int32)
+        rank[-1] = -1
+        index = rank[index]
+    return ids[order], index.reshape(labels.shape)
 
 
 def build_region_graph(
@@ -110,35 +102,94 @@ def build_region_graph(
     Raises:
         InputError: where shapes differ, superpixels are not integer, or nothing is labelled.
     """
-    if superpixels.dtype.kind not in "ui":
-        raise InputError(f"superpixels must be integer labels, not {superpixels.dtype}")
-    for name, array in (("image", image), ("boundaries", boundaries)):
-        if array.shape != superpixels.shape:
-            raise InputError(
-                f"{name} has shape {array.shape} but superpixels has shape {superpixels.shape}"
-            )
-    ids, dense = dense_labels(superpixels)
+    require_shape("boundaries", boundaries, superpixels.shape)
+    return graph_of_sums(
+        superpixels,
+        image,
+        quantise_boundaries(boundaries),
+        np.empty((0, 0, 0, 0), np.uint8),
+        voxel_size_nm=voxel_size_nm,
+        origin_vox=origin_vox,
+    )
+
+
+def graph_of_sums(
+    superpixels: npt.NDArray[np.integer],
+    image: npt.NDArray,
+    boundaries: npt.NDArray[np.uint8],
+    evidence: npt.NDArray[np.uint8],
+    *,
+    voxel_size_nm: tuple[float, float, float],
+    origin_vox: tuple[int, int, int],
+) -> RegionGraph:
+    """Build a graph from what `envs.voxel_sums.sum_volume` takes, and a grey image.
+
+    Raises:
+        InputError: where shapes differ, superpixels are not integer, or nothing is labelled.
+    """
+    labels = plain_labels(superpixels)
+    require_shape("image", image, superpixels.shape)
+    ids, regions, keys, contacts = sum_volume(
+        labels,
+        read_only(quantise_image(image)),
+        read_only(boundaries),
+        read_only(evidence),
+        np.array(origin_vox, np.int64),
+        BIN_OF_VALUE,
+    )
     if len(ids) == 0:
         raise InputError(f"superpixels of shape {superpixels.shape} hold no region, only label 0")
-    dense = _read_only(dense)
-    grey, probability = (
-        _read_only(quantise_image(image)),
-        _read_only(quantise_boundaries(boundaries)),
-    )
-    origin = np.array(origin_vox, np.int64)
-    regions = np.zeros((len(ids), st.N_REGION_STATISTICS), np.int64)
-    sum_regions(dense, grey, probability, origin, BIN_OF_VALUE, regions)
-    keys, contacts = sum_contacts(dense, grey, probability, origin, BIN_OF_VALUE, len(ids))
-    order = np.argsort(keys)
-    keys, contacts = keys[order], contacts[order]
-    edges = np.stack([keys // len(ids), keys % len(ids)], axis=1).astype(np.int32)
-    for end in (0, 1):
-        np.add.at(regions[:, st.SURFACE], edges[:, end], contacts[:, st.AREA])
+    ids, region_order, edges, edge_order = _in_order(ids, keys)
+    regions, contacts = regions[region_order], contacts[edge_order]
+    areas = np.repeat(contacts[:, st.AREA], 2)
+    regions[:, st.SURFACE] = np.bincount(edges.ravel(), weights=areas, minlength=len(ids))
     return RegionGraph(ids, regions, edges, contacts, voxel_size_nm)
 
 
-def _read_only(array: npt.NDArray) -> npt.NDArray:
-    """Return a contiguous view that the kernels compile for once, wherever it comes from."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
+def require_shape(name: str, array: npt.NDArray, shape: tuple[int, ...]) -> None:
+    """Refuse an array whose last axes are not those of the superpixels."""
+    if array.shape[-len(shape) :] != shape:
+        raise InputError(f"{name} has shape {array.shape} but superpixels has shape {shape}")
+
+
+def region_adjacency(
+    superpixels: npt.NDArray[np.integer],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Find which regions touch, over voxel faces, and by how many of them, without statistics.
+
+    Args:
+        superpixels: (z, y, x) integer, 0 = none (such voxels touch nothing).
+
+    Returns:
+        ids (R,) uint64, edges (E, 2) int32 and areas (E,) int64, as in `RegionGraph`.
+    """
+    if superpixels.ndim != 3:
+        raise InputError(
+            f"superpixels must be a (z, y, x) volume, not an array of shape {superpixels.shape}"
+        )
+    nothing = read_only(np.empty((0, 0, 0), np.uint8))
+    ids, _, keys, contacts = sum_volume(
+        plain_labels(superpixels),
+        nothing,
+        nothing,
+        read_only(np.empty((0, 0, 0, 0), np.uint8)),
+        np.zeros(3, np.int64),
+        BIN_OF_VALUE,
+    )
+    ids, _, edges, order = _in_order(ids, keys)
+    return ids, edges, contacts[order, 0]
+
+
+def _in_order(
+    ids: npt.NDArray[np.uint64], keys: npt.NDArray[np.int64]
+) -> tuple[Any, Any, npt.NDArray[np.int32], Any]:
+    """Number regions by ascending id and edges by their ends; return also where each was."""
+    region_order = np.argsort(ids)
+    rank = np.empty(len(ids), np.int64)
+    rank[region_order] = np.arange(len(ids))
+    ends = np.stack([rank[keys >> 32], rank[keys & (2**32 - 1)]])
+    keys = ends.min(0) * len(ids) + ends.max(0)
+    edge_order = np.argsort(keys)
+    keys = keys[edge_order]
+    edges = np.stack([keys // len(ids), keys % len(ids)], axis=1).astype(np.int32)
+    return ids[region_order], region_order, edges, edge_order

@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from envs.merge_network import MergeNetwork
+from envs.confluent_rule import best_edge, drop_edge, start_state
 from envs.merge_state import (
     N_SCORES,
+    NODE,
+    SMALLEST,
     MergeState,
-    best_edge,
-    drop_top,
+    blank_state,
     merge,
     see,
-    start_state,
 )
 from envs.region_graph import RegionGraph
+from envs.scorers import Policy, join_in_scorer, scorer_of
 from envs.truth_rows import NO_TRUTH, TruthTable, errors_of_rows, join_rows, merge_gains, start_rows
 
 
@@ -63,7 +64,7 @@ class Episode(NamedTuple):
 
 def play_episode(
     graph: RegionGraph,
-    network: MergeNetwork,
+    policy: Policy,
     *,
     truth: TruthTable = NO_TRUTH,
     threshold: float = 0.0,
@@ -75,7 +76,7 @@ def play_episode(
 
     Args:
         graph: regions and contacts.
-        network: the policy.
+        policy: what scores the edges.
         truth: contingency table of the regions, for gains and errors.
         threshold: key below which nothing is merged; −inf merges whatever touches.
         record_floor: record features and gains of every decision, refused edges down to this key
@@ -83,7 +84,11 @@ def play_episode(
         noise: standard deviation of Gaussian noise on every score.
         noise_seed: seed of that noise.
     """
-    state = start_state(graph, network, noise=noise, noise_seed=noise_seed)
+    scorer = scorer_of(policy)
+    floor = np.inf if record_floor is None else float(record_floor)
+    state = start_state(
+        graph, scorer, floor=min(threshold, floor), noise=noise, noise_seed=noise_seed
+    )
     rows = start_rows(truth, graph.n_regions)
     n_most = max(graph.n_regions - 1, 0)
     merges = np.zeros((n_most, 2), np.int32)
@@ -91,15 +96,14 @@ def play_episode(
     gains = np.zeros((n_most, 2), np.float64)
     is_recorded = record_floor is not None
     n_records = n_most + graph.n_edges if is_recorded else 0
-    decisions = np.zeros((n_records, network.n_features), np.float32)
+    decisions = np.zeros((n_records, scorer.n_features), np.float32)
     decision_gains = np.zeros((n_records, 2), np.float64)
     errors = np.zeros((2, 2), np.float64)
     errors[0] = errors_of_rows(rows)
-    floor = np.inf if record_floor is None else float(record_floor)
     n_merges, n_decisions = _play(
         state,
         rows,
-        network,
+        scorer,
         float(threshold),
         floor,
         float(noise),
@@ -130,7 +134,7 @@ def play_episode(
 def _play(
     state: MergeState,
     rows,
-    network,
+    scorer,
     threshold,
     record_floor,
     noise,
@@ -145,14 +149,14 @@ def _play(
     """Run the episode; return the numbers of merges and of recorded decisions."""
     n_merges, n_decisions = 0, 0
     while True:
-        edge = best_edge(state, network, noise, noise_seed)
+        edge = best_edge(state, scorer, noise, noise_seed)
         if edge < 0:
             break
         key = state.key[edge]
         is_merge = key >= threshold
         if not is_merge and not (is_recorded and key >= record_floor):
             break
-        u, v = state.node[2 * edge], state.node[2 * edge + 1]
+        u, v = state.links[2 * edge, NODE], state.links[2 * edge + 1, NODE]
         gain_vi, gain_rand = merge_gains(rows, u, v)
         if is_recorded:
             see(state, edge)
@@ -160,9 +164,9 @@ def _play(
             out_decision_gains[n_decisions, 0] = gain_vi
             out_decision_gains[n_decisions, 1] = gain_rand
             n_decisions += 1
-        drop_top(state)
+        drop_edge(state, edge)
         if is_merge:
-            a, b = state.smallest[u], state.smallest[v]
+            a, b = state.places[u, SMALLEST], state.places[v, SMALLEST]
             out_merges[n_merges, 0] = min(a, b)
             out_merges[n_merges, 1] = max(a, b)
             out_heights[n_merges] = key
@@ -171,6 +175,7 @@ def _play(
             n_merges += 1
             kept, gone = merge(state, edge)
             join_rows(rows, kept, gone)
+            join_in_scorer(scorer, kept, gone)
     return n_merges, n_decisions
 
 
@@ -190,11 +195,12 @@ def _gain_all(rows, edges, out_gains):
 
 
 def initial_decisions(
-    graph: RegionGraph, truth: TruthTable, network: MergeNetwork
+    graph: RegionGraph, truth: TruthTable, policy: Policy
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Return features (E, F) and gains (E, 2: VI, Rand) of all edges before any merge."""
-    state = start_state(graph, network)
-    features = np.zeros((graph.n_edges, network.n_features), np.float32)
+    scorer = scorer_of(policy)
+    state = blank_state(graph, scorer.n_features, 1)
+    features = np.zeros((graph.n_edges, scorer.n_features), np.float32)
     gains = np.zeros((graph.n_edges, 2), np.float64)
     _see_all(state, features)
     _gain_all(start_rows(truth, graph.n_regions), np.array(graph.edges), gains)

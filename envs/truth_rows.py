@@ -14,10 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from analysis.contingency import contingency_table
+from analysis.contingency import Contingency, contingency_table
 from analysis.input_error import InputError
 
+MAX_EXACT_VOXELS = 2**40
+"""Up to this many voxels with truth, sums of pairs are exact in the two words kept of them."""
+
 _HASH = np.int64(-7046029254386353131)
+_WORD_BITS = 20
+_WORD_MASK = 2**_WORD_BITS - 1
 
 
 class TruthRows(NamedTuple):
@@ -82,6 +87,19 @@ def truth_table(
     table = contingency_table(superpixels, labels, ignore_segmentation_zero=True)
     if table.n_voxels == 0:
         raise InputError(f"labels of shape {labels.shape} are 0 wherever there are superpixels")
+    return index_table(ids, table)
+
+
+def index_table(ids: npt.NDArray[np.uint64], table: Contingency) -> TruthTable:
+    """Name the segments of a contingency table by their place among the ids of a graph.
+
+    Args:
+        ids: (R,) uint64 superpixel ids of a region graph, ascending.
+        table: counts of superpixels by truth label, neither of them 0.
+
+    Raises:
+        InputError: where the table holds other ids.
+    """
     if not np.isin(table.segments, ids).all():
         raise InputError(f"superpixels hold ids that are not among the {len(ids)} of the graph")
     index = np.searchsorted(ids, table.segments).astype(np.int32)
@@ -258,3 +276,83 @@ def errors_of_rows(rows):
     vi = (segments + labels - 2.0 * joint) / n
     rand = 1.0 - 0.5 * (pairs_segment + pairs_label - 2.0 * pairs_joint) / (0.5 * n * (n - 1.0))
     return vi, rand
+
+
+@njit(cache=True)
+def majority_of(rows, u):
+    """Return the label most voxels of region u carry, the lowest of equals; −1 without truth."""
+    most, label = np.int64(0), np.int32(-1)
+    entry = rows.head[rows.row_of[u]]
+    while entry >= 0:
+        count = rows.count[entry]
+        if count > most or (count == most and rows.label[entry] < label):
+            most, label = count, rows.label[entry]
+        entry = rows.follow[entry]
+    return label
+
+
+@njit(cache=True)
+def carried(high, low):
+    """Return two words of a sum, high · 2^20 + low, with the low one in [0, 2^20)."""
+    return high + (low >> _WORD_BITS), low & _WORD_MASK
+
+
+@njit(cache=True)
+def float_of(high, low):
+    """Return the number that two words stand for."""
+    return float(high) * 2.0**_WORD_BITS + float(low)
+
+
+@njit(cache=True)
+def pair_changes(rows, u, v):
+    """Return by how much Σ c² and Σ a² grow if regions u and v merge: 2 c_u·c_v and 2 a_u a_v.
+
+    Both are exact up to `MAX_EXACT_VOXELS` voxels: high and low word of the one, then of the other.
+    """
+    i, j = rows.row_of[u], rows.row_of[v]
+    if rows.length[i] > rows.length[j]:
+        i, j = j, i
+    high, low = np.int64(0), np.int64(0)
+    entry = rows.head[i]
+    while entry >= 0:
+        other = rows.slots[_find(rows, j, rows.label[entry])]
+        if other >= 0:
+            c_i, c_j = rows.count[entry], rows.count[other]
+            high += c_i * (c_j >> _WORD_BITS)
+            low += c_i * (c_j & _WORD_MASK)
+        entry = rows.follow[entry]
+    a_i, a_j = rows.total[i], rows.total[j]
+    joint_high, joint_low = carried(2 * high, 2 * low)
+    segment_high, segment_low = carried(2 * a_i * (a_j >> _WORD_BITS), 2 * a_i * (a_j & _WORD_MASK))
+    return joint_high, joint_low, segment_high, segment_low
+
+
+@njit(cache=True)
+def sum_pairs(rows, out_pairs):
+    """Write Σ c², Σ a² and Σ b² of the current regions, from scratch.
+
+    Args:
+        rows: with at most `MAX_EXACT_VOXELS` voxels.
+        out_pairs: (3, 2) int64, high and low word of each sum.
+    """
+    out_pairs[:] = 0
+    n_labels = 0
+    for entry in range(len(rows.owner)):
+        n_labels = max(n_labels, rows.label[entry] + 1)
+    by_label = np.zeros(n_labels, np.int64)
+    for entry in range(len(rows.owner)):
+        if rows.owner[entry] >= 0:
+            by_label[rows.label[entry]] += rows.count[entry]
+            _add_square(out_pairs[0], rows.count[entry])
+    for row in range(len(rows.total)):
+        _add_square(out_pairs[1], rows.total[row])
+    for k in range(n_labels):
+        _add_square(out_pairs[2], by_label[k])
+
+
+@njit(cache=True)
+def _add_square(out_words, count):
+    """Add count² to a sum in two words; out_words: (2,) int64."""
+    out_words[0], out_words[1] = carried(
+        out_words[0] + count * (count >> _WORD_BITS), out_words[1] + count * (count & _WORD_MASK)
+    )

@@ -1,17 +1,25 @@
-"""The sums over voxels and voxel faces behind a region graph, compiled.
+"""The sums over voxels and voxel faces behind a region graph, compiled: one pass over the labels.
 
-All triples are z, y, x. Regions are numbered 0, 1, …; −1 is none.
+All triples are z, y, x. Regions are numbered 0, 1, … in the order of their first voxel; −1 is none.
+A row of voxels is cut into runs of one region, and the faces between two rows into strips, the
+common part of two runs. What is looked up is looked up once for a run or a strip.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from envs import statistics as st
+from envs.label_table import HASH, grown, slot_of_id, table_of_ids, table_size
 
-_HASH = np.int64(-7046029254386353131)
-"""2^64 over the golden ratio, as the signed factor of a multiplicative hash."""
+_ROOM = 1024
+"""Regions and contacts that there is room for at first."""
+
+# Columns of a strip: its first voxel, the one after its last, and its edge.
+_START, _STOP, _EDGE = range(3)
 
 BIN_OF_VALUE = np.searchsorted(np.array(st.BIN_EDGES), np.arange(256), side="right").astype(
     np.int64
@@ -20,188 +28,292 @@ BIN_OF_VALUE = np.searchsorted(np.array(st.BIN_EDGES), np.arange(256), side="rig
 
 
 @njit(cache=True)
-def sum_regions(dense, image, boundaries, origin, bin_of_value, out_regions):
-    """Sum the statistics of all regions but their surface, run by run along x."""
-    n_z, n_y, n_x = dense.shape
-    for z in range(n_z):
-        for y in range(n_y):
-            pz, py = origin[0] + z, origin[1] + y
-            start = 0
-            while start < n_x:
-                u = dense[z, y, start]
-                stop = start + 1
-                while stop < n_x and dense[z, y, stop] == u:
-                    stop += 1
-                if u >= 0:
-                    row = out_regions[u]
-                    grey, grey_squared = np.int64(0), np.int64(0)
-                    boundary, boundary_squared = np.int64(0), np.int64(0)
-                    px, px_squared = np.int64(0), np.int64(0)
-                    for x in range(start, stop):
-                        g, b = np.int64(image[z, y, x]), np.int64(boundaries[z, y, x])
-                        grey += g
-                        grey_squared += g * g
-                        boundary += b
-                        boundary_squared += b * b
-                        px += origin[2] + x
-                        px_squared += (origin[2] + x) * (origin[2] + x)
-                        row[st.REGION_HISTOGRAM + bin_of_value[b]] += 1
-                    n = stop - start
-                    row[st.SIZE] += n
-                    row[st.GREY] += grey
-                    row[st.GREY_SQUARED] += grey_squared
-                    row[st.BOUNDARY] += boundary
-                    row[st.BOUNDARY_SQUARED] += boundary_squared
-                    row[st.REGION_POSITION] += n * pz
-                    row[st.REGION_POSITION + 1] += n * py
-                    row[st.REGION_POSITION + 2] += px
-                    row[st.REGION_POSITION + 3] += n * pz * pz
-                    row[st.REGION_POSITION + 4] += n * py * py
-                    row[st.REGION_POSITION + 5] += px_squared
-                    row[st.REGION_POSITION + 6] += n * pz * py
-                    row[st.REGION_POSITION + 7] += pz * px
-                    row[st.REGION_POSITION + 8] += py * px
-                start = stop
+def sum_volume(labels, image, boundaries, evidence, origin, bin_of_value) -> Any:
+    """Find all regions and contacts and sum their statistics but the surface of regions.
 
+    Args:
+        labels: (z, y, x) uint32 or uint64, 0 = none.
+        image: (z, y, x) uint8 grey values, or (0, 0, 0): then only the faces of contacts are
+            counted, in their one column.
+        boundaries: (z, y, x) uint8, or (0, 0, 0).
+        evidence: (3, z, y, x) uint8, evidence of the face between a voxel and the one before it
+            along each axis, 0 where there is none; or (0, 0, 0, 0): then that of a face is the
+            larger of its voxels'.
+        origin: (3,) int64 position of the first voxel.
+        bin_of_value: (256,) int64.
 
-@njit(cache=True)
-def sum_contacts(dense, image, boundaries, origin, bin_of_value, n_regions):
-    """Sum the statistics of all contacts, axis by axis; return their keys and sums.
-
-    The key of a contact of u < v is u times the number of regions plus v. Arrays are made large
-    enough before each row of voxels, so that the loop over its faces need not look after them.
+    Returns:
+        ids (R,) uint64; regions (R, S) int64; keys (E,) int64, lower region number times 2^32 plus
+        the higher one, in no order that matters; contacts (E, C) int64.
     """
-    n_z, n_y, n_x = dense.shape
-    capacity = 1024
-    while capacity < 4 * n_x:
-        capacity *= 2
-    keys = np.empty(capacity // 2, np.int64)
-    contacts = np.zeros((capacity // 2, st.N_CONTACT_STATISTICS), np.int64)
-    table_key, table_edge = _table_of(keys, 0, capacity)
-    n_edges = 0
-    for axis in range(3):
-        for z in range(n_z - int(axis == 0)):
-            for y in range(n_y - int(axis == 1)):
-                if n_edges + n_x > len(keys):
-                    capacity *= 2
-                    grown_keys = np.empty(capacity // 2, np.int64)
-                    grown_keys[:n_edges] = keys[:n_edges]
-                    keys = grown_keys
-                    grown = np.zeros((capacity // 2, st.N_CONTACT_STATISTICS), np.int64)
-                    grown[:n_edges] = contacts[:n_edges]
-                    contacts = grown
-                    table_key, table_edge = _table_of(keys, n_edges, capacity)
-                n_edges = _sum_faces_of_row(
-                    dense,
-                    image,
-                    boundaries,
-                    origin,
-                    bin_of_value,
-                    n_regions,
-                    axis,
-                    z,
-                    y,
-                    n_edges,
-                    table_key,
-                    table_edge,
-                    keys,
-                    contacts,
-                )
-    return keys[:n_edges], contacts[:n_edges]
+    n_z, n_y, n_x = labels.shape
+    is_summed = image.size > 0
+    ids = np.empty(_ROOM, np.uint64)
+    regions = np.zeros((_ROOM, st.N_REGION_STATISTICS if is_summed else 0), np.int64)
+    contacts = np.zeros((_ROOM, st.N_CONTACT_STATISTICS if is_summed else 1), np.int64)
+    region_table = table_of_ids(ids, 0)
+    edge_table = np.full((2 * _ROOM, 2), -1, np.int64)
+    n_regions, n_edges = 0, 0
+    below_ends, here_ends = np.empty((n_y, n_x), np.int32), np.empty((n_y, n_x), np.int32)
+    below, here = np.empty((n_y, n_x), np.int32), np.empty((n_y, n_x), np.int32)
+    strips = np.empty((2 * n_x, 3), np.int64)
+    for z in range(n_z):
+        below_ends, here_ends = here_ends, below_ends
+        below, here = here, below
+        for y in range(n_y if n_x > 0 else 0):
+            if n_regions + n_x > len(ids):
+                ids, regions = grown(ids, n_x), grown(regions, n_x)
+                region_table = table_of_ids(ids, n_regions)
+            if n_edges + 3 * n_x > len(contacts):
+                contacts = grown(contacts, 3 * n_x)
+                edge_table = _grown_table(edge_table, len(contacts))
+            n_regions = _find_runs(labels, z, y, n_regions, region_table, ids, here_ends, here)
+            if is_summed:
+                _sum_runs(here_ends, here, image, boundaries, bin_of_value, origin, z, y, regions)
+            for axis in range(3):
+                if axis == 2:
+                    n_strips = _strips_along(here_ends, here, y, strips)
+                elif axis == 1 and y > 0:
+                    n_strips = _strips_between(here_ends, here, y - 1, here_ends, here, y, strips)
+                elif axis == 0 and z > 0:
+                    n_strips = _strips_between(below_ends, below, y, here_ends, here, y, strips)
+                else:
+                    continue
+                n_edges = _find_edges(n_strips, n_edges, edge_table, strips)
+                if is_summed:
+                    _sum_strips(
+                        strips,
+                        n_strips,
+                        image,
+                        boundaries,
+                        evidence,
+                        bin_of_value,
+                        origin,
+                        axis,
+                        z,
+                        y,
+                        contacts,
+                    )
+                else:
+                    for i in range(n_strips):
+                        contacts[strips[i, _EDGE], 0] += strips[i, _STOP] - strips[i, _START]
+    keys = np.empty(n_edges, np.int64)
+    for slot in range(len(edge_table)):
+        if edge_table[slot, 0] >= 0:
+            keys[edge_table[slot, 1]] = edge_table[slot, 0]
+    return ids[:n_regions], regions[:n_regions], keys, contacts[:n_edges]
 
 
 @njit(cache=True)
-def _sum_faces_of_row(
-    dense,
-    image,
-    boundaries,
-    origin,
-    bin_of_value,
-    n_regions,
-    axis,
-    z,
-    y,
-    n_edges,
-    out_table_key,
-    out_table_edge,
-    out_keys,
-    out_contacts,
-):
-    """Add the faces between a row of voxels and the next ones along an axis; return n_edges."""
-    n_z, n_y, n_x = dense.shape
-    stride = np.int64(n_regions)
-    dz, dy, dx = int(axis == 0), int(axis == 1), int(axis == 2)
-    row, next_row = dense[z, y], dense[z + dz, y + dy]
-    last_key = np.int64(-1)
-    edge = np.int64(0)
-    for x in range(n_x - dx):
-        u, v = row[x], next_row[x + dx]
-        if u == v or u < 0 or v < 0:
+def _find_runs(labels, z, y, n_regions, out_table, out_ids, out_ends, out_regions):
+    """List where the runs of row y of a plane end and their regions; return how many regions."""
+    row, ends, regions = labels[z, y], out_ends[y], out_regions[y]
+    n = np.uint64(0)
+    for x in range(np.uint64(1), np.uint64(len(row))):
+        ends[n] = x
+        n += np.uint64(row[x] != row[x - np.uint64(1)])
+    ends[n] = len(row)
+    start = np.uint64(0)
+    for run in range(n + np.uint64(1)):
+        label = np.uint64(row[start])
+        start = np.uint64(ends[run])
+        if label == 0:
+            regions[run] = -1
             continue
-        key = min(u, v) * stride + max(u, v)
-        if key != last_key:
-            last_key = key
-            slot = _slot_of(out_table_key, key)
-            if out_table_key[slot] < 0:
-                out_table_key[slot] = key
-                out_table_edge[slot] = n_edges
-                out_keys[n_edges] = key
-                n_edges += 1
-            edge = out_table_edge[slot]
-        z1, y1, x1 = z + dz, y + dy, x + dx
-        g, g1 = np.int64(image[z, y, x]), np.int64(image[z1, y1, x1])
-        b, b1 = np.int64(boundaries[z, y, x]), np.int64(boundaries[z1, y1, x1])
-        face = max(b, b1)
-        path = face
-        z0, y0, x0 = z - dz, y - dy, x - dx
-        if z0 >= 0 and y0 >= 0 and x0 >= 0:
-            path = max(path, np.int64(boundaries[z0, y0, x0]))
-        z2, y2, x2 = z1 + dz, y1 + dy, x1 + dx
-        if z2 < n_z and y2 < n_y and x2 < n_x:
-            path = max(path, np.int64(boundaries[z2, y2, x2]))
-        contact = out_contacts[edge]
-        contact[st.AREA] += 1
-        contact[st.FACE_MAX] += face
-        contact[st.FACE_MAX_SQUARED] += face * face
-        contact[st.FACE_SUM] += b + b1
-        contact[st.PATH_MAX] += path
-        contact[st.FACE_GREY] += g + g1
-        contact[st.FACE_GREY_SQUARED] += (g + g1) * (g + g1)
-        contact[st.GREY_STEP] += abs(g - g1)
-        contact[st.AREA_Z] += dz
-        contact[st.CONTACT_HISTOGRAM + bin_of_value[face]] += 1
-        fz = 2 * (origin[0] + z) + dz
-        fy = 2 * (origin[1] + y) + dy
-        fx = 2 * (origin[2] + x) + dx
-        contact[st.CONTACT_POSITION] += fz
-        contact[st.CONTACT_POSITION + 1] += fy
-        contact[st.CONTACT_POSITION + 2] += fx
-        contact[st.CONTACT_POSITION + 3] += fz * fz
-        contact[st.CONTACT_POSITION + 4] += fy * fy
-        contact[st.CONTACT_POSITION + 5] += fx * fx
-        contact[st.CONTACT_POSITION + 6] += fz * fy
-        contact[st.CONTACT_POSITION + 7] += fz * fx
-        contact[st.CONTACT_POSITION + 8] += fy * fx
+        slot = slot_of_id(out_table, out_ids, label)
+        if out_table[slot] < 0:
+            out_table[slot] = n_regions
+            out_ids[n_regions] = label
+            n_regions += 1
+        regions[run] = out_table[slot]
+    return n_regions
+
+
+@njit(cache=True)
+def _strips_along(ends, regions, y, out_strips):
+    """List the faces between the runs of a row; return how many there are."""
+    row_ends, row = ends[y], regions[y]
+    n_x = len(row)
+    n, run = 0, 0
+    while row_ends[run] < n_x:
+        u, v = np.int64(row[run]), np.int64(row[run + 1])
+        out_strips[n, _START] = row_ends[run] - 1
+        out_strips[n, _STOP] = row_ends[run]
+        out_strips[n, _EDGE] = min(u, v) << 32 | max(u, v)
+        n += min(u, v) >= 0
+        run += 1
+    return n
+
+
+@njit(cache=True)
+def _strips_between(first_ends, first, first_y, second_ends, second, second_y, out_strips):
+    """List the strips of faces between two rows; return how many there are."""
+    ends_a, row_a, ends_b, row_b = (
+        first_ends[first_y],
+        first[first_y],
+        second_ends[second_y],
+        second[second_y],
+    )
+    n_x = len(row_a)
+    n, a, b, start = np.uint64(0), np.uint64(0), np.uint64(0), 0
+    while start < n_x:
+        stop_a, stop_b = np.int64(ends_a[a]), np.int64(ends_b[b])
+        u, v = np.int64(row_a[a]), np.int64(row_b[b])
+        stop = min(stop_a, stop_b)
+        out_strips[n, _START] = start
+        out_strips[n, _STOP] = stop
+        out_strips[n, _EDGE] = min(u, v) << 32 | max(u, v)
+        n += np.uint64((u != v) & (min(u, v) >= 0))
+        a += np.uint64(stop_a == stop)
+        b += np.uint64(stop_b == stop)
+        start = stop
+    return np.int64(n)
+
+
+@njit(cache=True)
+def _find_edges(n_strips, n_edges, out_table, out_strips):
+    """Put edges in the place of keys, new ones where there was none; return how many there are."""
+    for i in range(n_strips):
+        key = out_strips[i, _EDGE]
+        slot = _slot_of_key(out_table, key)
+        if out_table[slot, 0] < 0:
+            out_table[slot, 0] = key
+            out_table[slot, 1] = n_edges
+            n_edges += 1
+        out_strips[i, _EDGE] = out_table[slot, 1]
     return n_edges
 
 
 @njit(cache=True)
-def _slot_of(table_key, key):
-    """Return the slot of an open-addressing table (−1 = free) that holds a key or would take it."""
-    mask = len(table_key) - 1
-    slot = ((key * _HASH) >> 20) & mask
-    while table_key[slot] >= 0 and table_key[slot] != key:
-        slot = (slot + 1) & mask
+def _sum_runs(ends, runs, image, boundaries, bin_of_value, origin, z, y, out_regions):
+    """Add the voxels of a row to its regions."""
+    pz, py = origin[0] + z, origin[1] + y
+    start, run = 0, 0
+    while start < ends.shape[1]:
+        stop = np.int64(ends[y, run])
+        if runs[y, run] >= 0:
+            u = np.uint64(runs[y, run])
+            grey, grey_squared = np.int64(0), np.int64(0)
+            boundary, boundary_squared = np.int64(0), np.int64(0)
+            for x in range(np.uint64(start), np.uint64(stop)):
+                g, b = np.int64(image[z, y, x]), np.int64(boundaries[z, y, x])
+                grey += g
+                grey_squared += g * g
+                boundary += b
+                boundary_squared += b * b
+                out_regions[u, st.REGION_HISTOGRAM + bin_of_value[b]] += 1
+            n = stop - start
+            a, e = origin[2] + start - 1, origin[2] + stop - 1
+            px = (e * (e + 1) - a * (a + 1)) // 2
+            px_squared = (e * (e + 1) * (2 * e + 1) - a * (a + 1) * (2 * a + 1)) // 6
+            out_regions[u, st.SIZE] += n
+            out_regions[u, st.GREY] += grey
+            out_regions[u, st.GREY_SQUARED] += grey_squared
+            out_regions[u, st.BOUNDARY] += boundary
+            out_regions[u, st.BOUNDARY_SQUARED] += boundary_squared
+            out_regions[u, st.REGION_POSITION] += n * pz
+            out_regions[u, st.REGION_POSITION + 1] += n * py
+            out_regions[u, st.REGION_POSITION + 2] += px
+            out_regions[u, st.REGION_POSITION + 3] += n * pz * pz
+            out_regions[u, st.REGION_POSITION + 4] += n * py * py
+            out_regions[u, st.REGION_POSITION + 5] += px_squared
+            out_regions[u, st.REGION_POSITION + 6] += n * pz * py
+            out_regions[u, st.REGION_POSITION + 7] += pz * px
+            out_regions[u, st.REGION_POSITION + 8] += py * px
+        start = stop
+        run += 1
+
+
+@njit(cache=True)
+def _sum_strips(
+    strips,
+    n_strips,
+    image,
+    boundaries,
+    evidence,
+    bin_of_value,
+    origin,
+    axis,
+    z,
+    y,
+    out_contacts,
+):
+    """Add the faces between row y of plane z and the row before it to their contacts.
+
+    Along x the row before it is the row itself, a voxel earlier. The evidence in line across a face
+    is that of four voxels, or of three faces; beyond a border stands the nearest.
+    """
+    n_z, n_y, n_x = boundaries.shape
+    dz, dy, dx = int(axis == 0), int(axis == 1), int(axis == 2)
+    z0, y0, z3, y3 = z - dz, y - dy, min(z + dz, n_z - 1), min(y + dy, n_y - 1)
+    is_of_voxels = len(evidence) == 0
+    zb, yb, shift = (max(z0 - dz, 0), max(y0 - dy, 0), 0) if is_of_voxels else (z0, y0, dx)
+    fz, fy = 2 * (origin[0] + z0) + dz, 2 * (origin[1] + y0) + dy
+    first_fx = 2 * origin[2] + dx
+    for i in range(n_strips):
+        start, stop = strips[i, _START], strips[i, _STOP]
+        edge = np.uint64(strips[i, _EDGE])
+        face_max, face_max_squared = np.int64(0), np.int64(0)
+        face_sum, path_max = np.int64(0), np.int64(0)
+        face_grey, face_grey_squared, grey_step = np.int64(0), np.int64(0), np.int64(0)
+        sum_fx, sum_fx_squared = np.int64(0), np.int64(0)
+        for x in range(start, stop):
+            b, b1 = np.int64(boundaries[z0, y0, x]), np.int64(boundaries[z, y, x + dx])
+            x0, x3 = max(x + shift - dx, 0), min(x + 2 * dx, n_x - 1)
+            if is_of_voxels:
+                face = max(b, b1)
+                path = max(np.int64(boundaries[zb, yb, x0]), np.int64(boundaries[z3, y3, x3]))
+            else:
+                face = np.int64(evidence[axis, z, y, x + dx])
+                path = np.int64(max(evidence[axis, zb, yb, x0], evidence[axis, z3, y3, x3]))
+            g, g1 = np.int64(image[z0, y0, x]), np.int64(image[z, y, x + dx])
+            fx = first_fx + 2 * x
+            face_max += face
+            face_max_squared += face * face
+            face_sum += b + b1
+            path_max += max(face, path)
+            face_grey += g + g1
+            face_grey_squared += (g + g1) * (g + g1)
+            grey_step += abs(g - g1)
+            out_contacts[edge, st.CONTACT_HISTOGRAM + bin_of_value[face]] += 1
+            sum_fx += fx
+            sum_fx_squared += fx * fx
+        n = stop - start
+        out_contacts[edge, st.AREA] += n
+        out_contacts[edge, st.FACE_MAX] += face_max
+        out_contacts[edge, st.FACE_MAX_SQUARED] += face_max_squared
+        out_contacts[edge, st.FACE_SUM] += face_sum
+        out_contacts[edge, st.PATH_MAX] += path_max
+        out_contacts[edge, st.FACE_GREY] += face_grey
+        out_contacts[edge, st.FACE_GREY_SQUARED] += face_grey_squared
+        out_contacts[edge, st.GREY_STEP] += grey_step
+        out_contacts[edge, st.AREA_Z] += n * dz
+        out_contacts[edge, st.CONTACT_POSITION] += n * fz
+        out_contacts[edge, st.CONTACT_POSITION + 1] += n * fy
+        out_contacts[edge, st.CONTACT_POSITION + 2] += sum_fx
+        out_contacts[edge, st.CONTACT_POSITION + 3] += n * fz * fz
+        out_contacts[edge, st.CONTACT_POSITION + 4] += n * fy * fy
+        out_contacts[edge, st.CONTACT_POSITION + 5] += sum_fx_squared
+        out_contacts[edge, st.CONTACT_POSITION + 6] += n * fz * fy
+        out_contacts[edge, st.CONTACT_POSITION + 7] += fz * sum_fx
+        out_contacts[edge, st.CONTACT_POSITION + 8] += fy * sum_fx
+
+
+@njit(cache=True)
+def _slot_of_key(table, key):
+    """Return the slot of a table of (key, edge), −1 = free, that holds a key or would take it."""
+    mask = np.uint64(len(table) - 1)
+    slot = ((np.uint64(key) * HASH) >> np.uint64(32)) & mask
+    while table[slot, 0] != key and table[slot, 0] >= 0:
+        slot = (slot + np.uint64(1)) & mask
     return slot
 
 
 @njit(cache=True)
-def _table_of(keys, n_edges, capacity):
-    """Make a hash table from keys to edges 0, 1, …."""
-    table_key = np.full(capacity, -1, np.int64)
-    table_edge = np.empty(capacity, np.int64)
-    for edge in range(n_edges):
-        slot = _slot_of(table_key, keys[edge])
-        table_key[slot] = keys[edge]
-        table_edge[slot] = edge
-    return table_key, table_edge
+def _grown_table(table, n):
+    """Enter all of a table of edges into one with room for n."""
+    larger = np.full((table_size(n), 2), -1, np.int64)
+    for slot in range(len(table)):
+        if table[slot, 0] >= 0:
+            larger[_slot_of_key(larger, table[slot, 0])] = table[slot]
+    return larger

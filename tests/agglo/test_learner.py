@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agglo.training.learner import LearnerConfig, fit_network, standardisation
 from analysis.input_error import InputError
 from envs.features import N_FEATURES
-from envs.merge_network import MergeNetwork, checked_network, logit
+from envs.merge_network import MergeNetwork, checked_network, logit, pack
 
 CONFIG = LearnerConfig(hidden_1=8, hidden_2=4, batch=64, epochs=6)
 
@@ -31,9 +31,10 @@ def fit(seed: int = 1, **changes: float) -> tuple[MergeNetwork, dict[str, float]
 
 
 def logits(network: MergeNetwork, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Score with the compiled network, as an episode does."""
-    hidden = np.zeros(network.w1.shape[2], np.float32), np.zeros(network.w2.shape[2], np.float32)
-    return np.array([logit(network, row, *hidden) for row in features])
+    """Score rows of features in the kernels."""
+    packed = pack(network)
+    scratch = np.zeros(packed.n_scratch, np.float32)
+    return np.array([logit(packed, row, scratch) for row in features])
 
 
 def same_bits(first: MergeNetwork, second: MergeNetwork) -> bool:

@@ -70,7 +70,7 @@ def test_a_segmentation_is_what_the_policy_merges(
     )
     assert said.status == 0
     assert said.err == ""
-    graph, _ = tissue.instance()
+    graph = tissue.instance().graph
     episode = play_episode(graph, learned.network, threshold=0.25)
     assert 3 < graph.n_regions - len(episode.merges) < 30
     segmentation = open_volume(str(out), argument="--segmentation")
@@ -102,7 +102,7 @@ def test_the_tree_holds_every_threshold(
     words = ["segment", "--policy", folder, *volume_options(path, *MAPS)]
     assert agglo(capsys, *words, "--out", path.with_name("a.zarr")).status == 0
     tree = load_tree(path.with_name("a.merge_tree.npz"), argument="--tree")
-    graph, _ = tissue.instance()
+    graph = tissue.instance().graph
     whole = play_episode(graph, learned.network, threshold=-np.inf)
     np.testing.assert_array_equal(tree.ids, graph.ids)
     np.testing.assert_array_equal(tree.merges, whole.merges)
@@ -129,7 +129,7 @@ def test_the_baseline_is_mean_boundary_agglomeration(
     assert agglo(capsys, *words, "--out", path.with_name("policy.zarr")).status == 0
     out = path.with_name("baseline.zarr")
     assert agglo(capsys, *words, "--out", out, "--baseline").status == 0
-    graph, _ = tissue.instance()
+    graph = tissue.instance().graph
     network = mean_boundary_network(learned.mean_boundary_threshold)
     expected = joined(tissue, graph, play_episode(graph, network).merges)
     baseline = open_volume(str(out), argument="--out")

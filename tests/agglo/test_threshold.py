@@ -97,7 +97,9 @@ def test_it_is_the_best_of_all_played_episodes() -> None:
 
     def played(cut: float) -> float:
         return float(
-            np.mean([play_episode(g, network, truth=t, threshold=cut).vi[1] for g, t, *_ in instances])
+            np.mean(
+                [play_episode(g, network, truth=t, threshold=cut).vi[1] for g, t, *_ in instances]
+            )
         )
 
     heights = np.unique(np.concatenate([e.heights for e in whole]))

@@ -7,16 +7,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as hs
 
 from envs import statistics as st
+from envs.confluent_rule import start_state
 from envs.features import (
     FEATURE_NAMES,
     N_FEATURES,
-    N_REGION,
     N_SHAPE_FEATURES,
     SHAPE_FEATURE_NAMES,
-    candidate_features,
-    region_row,
 )
-from envs.merge_state import merge, see, start_state
+from envs.merge_network import pack
+from envs.merge_state import GONE, merge, see
 from envs.region_graph import RegionGraph
 from tests.envs.drawn_volume import drawn_volume
 from tests.envs.features_twin import twin_features
@@ -24,7 +23,7 @@ from tests.envs.random_tissue import SEEDS, Volume, random_network, volumes
 
 modest = settings(max_examples=60, deadline=None)
 
-NETWORKS = {n: random_network(0, n_features=n) for n in (N_FEATURES, N_SHAPE_FEATURES)}
+NETWORKS = {n: pack(random_network(0, n_features=n)) for n in (N_FEATURES, N_SHAPE_FEATURES)}
 
 
 def features_of(
@@ -111,8 +110,7 @@ def test_features_are_those_of_voxels_and_faces(
 def test_features_are_finite_in_every_reachable_state(volume: Volume, seed: int) -> None:
     state = start_state(volume.graph(), NETWORKS[N_SHAPE_FEATURES])
     rng = np.random.default_rng(seed)
-    while not state.is_gone.all():
-        left = np.flatnonzero(~state.is_gone)
+    while (left := np.flatnonzero(state.status != GONE)).size:
         for edge in left:
             state.features[:] = np.nan
             see(state, edge)
@@ -124,26 +122,26 @@ def test_features_are_finite_in_every_reachable_state(volume: Volume, seed: int)
 @given(volumes())
 def test_order_of_arguments_does_not_matter(volume: Volume) -> None:
     graph = volume.graph()
-    rows = np.zeros((graph.n_regions, N_REGION), np.float32)
-    for region, row in zip(graph.regions, rows, strict=True):
-        region_row(region, row)
+    turned = RegionGraph(
+        graph.ids[::-1],
+        graph.regions[::-1],
+        graph.n_regions - 1 - graph.edges[:, ::-1],
+        graph.contacts,
+    )
+    sizes = graph.regions[:, st.SIZE]
     for n_features in NETWORKS:
-        for (u, v), contact in zip(graph.edges, graph.contacts, strict=True):
-            out = np.full((3, n_features), np.nan, np.float32)
-            for order, a, b in ((0, u, v), (1, v, u), (2, v, u)):
-                candidate_features(
-                    graph.regions[a],
-                    graph.regions[b],
-                    rows[a],
-                    rows[b],
-                    contact,
-                    order != 1,
-                    np.ones(3),
-                    out[order],
-                )
-            np.testing.assert_array_equal(out[0], out[1])
-            swapped = [FEATURE_NAMES.index(f"{which}: log size") for which in ("smaller", "larger")]
-            np.testing.assert_array_equal(out[0, swapped], out[2, swapped[::-1]])
+        for edge, (u, v) in enumerate(graph.edges):
+            if sizes[u] == sizes[v]:
+                continue
+            first, second = (
+                features_of(graph, edge, n_features),
+                features_of(turned, edge, n_features),
+            )
+            np.testing.assert_array_equal(first, second)
+            log_sizes = [
+                FEATURE_NAMES.index(f"{which}: log size") for which in ("smaller", "larger")
+            ]
+            assert first[log_sizes[0]] < first[log_sizes[1]]
 
 
 @modest

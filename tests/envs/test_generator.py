@@ -4,8 +4,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from analysis.input_error import InputError
 from envs import statistics as st
-from envs.generator import GivenInstances, VoronoiGenerator
+from envs.generator import GivenInstances, VoronoiGenerator, instance_of_volume
 from envs.instance import Instance
 from envs.merge_network import mean_boundary_network
 from envs.rollout import play_episode
@@ -19,7 +20,13 @@ def drawn(generator: VoronoiGenerator, seed: int) -> Instance:
 
 def arrays_of(instance: Instance) -> list[np.ndarray]:
     graph, truth, *_ = instance
-    return [graph.ids, graph.regions, graph.edges, graph.contacts, *truth]
+    assert instance.clear is not None
+    assert instance.volume is not None
+    clear, volume = instance.clear, instance.volume
+    return [
+        *(graph.ids, graph.regions, graph.edges, graph.contacts, *truth),
+        *(clear.regions, clear.contacts, *volume),
+    ]
 
 
 def test_same_random_state_makes_the_same_instance() -> None:
@@ -54,6 +61,35 @@ def test_membranes_part_neurons_unless_noise_hides_them() -> None:
     assert episode.vi[1] < episode.vi[0] / 2
 
 
+def test_cells_and_neurons_are_those_of_the_nearest_points() -> None:
+    """Search for the nearest of all points, voxel by voxel; draws as the generator does."""
+    generator = VoronoiGenerator(side_vox=7, n_superpixels=9, n_neurons=3, noise=0.0)
+    instance, rng = drawn(generator, 5), np.random.default_rng(5)
+    points, centres = rng.uniform(0, 7, (9, 3)), rng.uniform(0, 7, (3, 3))
+    volume = instance.volume
+    assert volume is not None
+    for voxel in np.ndindex(volume.labels.shape):
+        cell = min(range(9), key=lambda k: ((points[k] - voxel) ** 2).sum())
+        neuron = min(range(3), key=lambda k: ((centres[k] - points[cell]) ** 2).sum())
+        assert volume.superpixels[voxel] == cell + 1
+        assert volume.labels[voxel] == neuron + 1
+
+
+def test_a_second_look_shows_membranes_more_clearly() -> None:
+    """Means of contacts between neurons lie further above those within."""
+    instance = drawn(VoronoiGenerator(side_vox=32), 2)
+    graph, clear = instance.graph, instance.clear
+    assert clear is not None
+    np.testing.assert_array_equal(clear.edges, graph.edges)
+    label = instance.truth.labels
+    is_between = label[graph.edges[:, 0]] != label[graph.edges[:, 1]]
+    gaps = []
+    for seen in (graph, clear):
+        mean = seen.contacts[:, st.FACE_MAX] / seen.contacts[:, st.AREA] / 255
+        gaps.append(mean[is_between].mean() - mean[~is_between].mean())
+    assert gaps[1] > 1.5 * gaps[0] > 0
+
+
 def test_one_superpixel_is_an_instance() -> None:
     graph, truth, *_ = drawn(VoronoiGenerator(side_vox=4, n_superpixels=1, n_neurons=1), 0)
     assert (graph.n_regions, graph.n_edges) == (1, 0)
@@ -86,3 +122,39 @@ def test_given_instances_are_drawn_uniformly() -> None:
     assert (counts > 70).all()
     with pytest.raises(ValueError, match="at least one instance"):
         GivenInstances(())
+
+
+def test_an_instance_of_ones_own_volume() -> None:
+    volume, plain = cell_instance(2)
+    labels = np.maximum(volume.superpixels // 3, 1)
+    other = np.full(volume.superpixels.shape, 128, np.uint8)
+    instance = instance_of_volume(
+        volume.superpixels,
+        volume.image / 255.0,
+        volume.boundaries,
+        labels,
+        clear_boundaries=other,
+        voxel_size_nm=(40.0, 8.0, 4.0),
+    )
+    np.testing.assert_array_equal(instance.graph.contacts, plain.graph.contacts)
+    assert instance.graph.voxel_size_nm == (40.0, 8.0, 4.0)
+    assert instance.volume is not None
+    np.testing.assert_array_equal(instance.volume.image, volume.image)
+    label_of = dict(zip(volume.superpixels.ravel().tolist(), labels.ravel().tolist(), strict=True))
+    names = np.unique(labels)
+    for row, label, count in zip(*instance.truth, strict=True):
+        superpixel = int(instance.graph.ids[row])
+        assert names[label] == label_of[superpixel]
+        assert count == (volume.superpixels == superpixel).sum()
+    assert instance.clear is not None
+    sums = instance.clear.regions
+    np.testing.assert_array_equal(sums[:, st.BOUNDARY], 128 * sums[:, st.SIZE])
+    assert instance_of_volume(volume.superpixels, volume.image, other, labels).clear is None
+    with pytest.raises(InputError, match="boundaries has shape"):
+        instance_of_volume(volume.superpixels, volume.image, other[1:], labels)
+    with pytest.raises(InputError, match="boundaries has shape"):
+        instance_of_volume(
+            volume.superpixels, volume.image, other, labels, clear_boundaries=other[1:]
+        )
+    with pytest.raises(InputError, match=r"labels of shape .* are 0 wherever"):
+        instance_of_volume(volume.superpixels, volume.image, other, np.zeros_like(labels))

@@ -13,15 +13,17 @@ from envs.merge_network import (
     checked_network,
     logit,
     mean_boundary_network,
+    pack,
 )
+from envs.vector_layer import LANES
 from tests.envs.random_tissue import SEEDS, networks, random_network
 
 modest = settings(max_examples=40, deadline=None)
 
 
 def forward(network: MergeNetwork, features: npt.NDArray[np.float32]) -> float:
-    hidden = [np.zeros(n, np.float32) for n in network.w2.shape[1:]]
-    return float(logit(network, features, *hidden))
+    packed = pack(network)
+    return float(logit(packed, features, np.zeros(packed.n_scratch, np.float32)))
 
 
 def random_features(seed: int, n_features: int) -> npt.NDArray[np.float32]:
@@ -46,8 +48,11 @@ def test_forward_pass_is_that_of_matrices(drawn: tuple[MergeNetwork, int]) -> No
 
 
 @modest
-@given(networks(max_members=2), SEEDS)
-def test_sums_run_in_a_fixed_order_in_single_precision(network: MergeNetwork, seed: int) -> None:
+@given(hs.integers(1, 3), hs.integers(1, 70), hs.integers(1, 50), SEEDS)
+def test_sums_run_in_a_fixed_order_in_single_precision(
+    n_members: int, n_1: int, n_2: int, seed: int
+) -> None:
+    network = random_network(seed, n_members=n_members, n_hidden=(n_1, n_2))
     features = random_features(seed, network.n_features)
     total = np.float32(0)
     for m in range(len(network.b3)):
@@ -55,14 +60,15 @@ def test_sums_run_in_a_fixed_order_in_single_precision(network: MergeNetwork, se
         for i, x in enumerate((features - network.mean) * network.scale):
             first += x * network.w1[m, i]
         second = network.b2[m].copy()
-        for j, h in enumerate(first):
-            if h > 0:
-                second += h * network.w2[m, j]
-        out = network.b3[m]
-        for k, h in enumerate(second):
-            if h > 0:
-                out = np.float32(out + h * network.w3[m, k])
-        total = np.float32(total + out)
+        for j, h in enumerate(np.maximum(first, 0)):
+            second += h * network.w2[m, j]
+        lanes = np.zeros(LANES, np.float32)
+        products = np.maximum(second, 0) * network.w3[m]
+        for block in np.pad(products, (0, -len(products) % LANES)).reshape(-1, LANES):
+            lanes += block
+        while len(lanes) > 1:
+            lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+        total = np.float32(total + np.float32(network.b3[m] + lanes[0]))
     assert forward(network, features) == float(total / np.float32(len(network.b3)))
 
 

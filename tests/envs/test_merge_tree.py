@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as hs
+from scipy.cluster.hierarchy import fcluster, is_valid_linkage
 
 from envs.merge_tree import MergeTree, relabel
 from envs.rollout import play_episode
@@ -103,6 +105,21 @@ def test_relabel_goes_voxel_by_voxel(volume: Volume, seed: int) -> None:
     assert relabelled.ravel().tolist() == [names[int(u)] for u in volume.superpixels.ravel()]
 
 
+def test_relabel_in_place() -> None:
+    superpixels = np.array([[[1, 2, 0, 2, 5]]], np.uint64)
+    ids, clusters = np.array([1, 2, 5], np.uint64), np.array([2, 5, 1], np.uint64)
+    expected = relabel(superpixels, ids, clusters)
+    assert relabel(superpixels, ids, clusters, out=superpixels) is superpixels
+    assert superpixels.tolist() == expected.tolist() == [[[2, 5, 0, 5, 1]]]
+    for out in (
+        superpixels[0],
+        superpixels.astype(np.int64),
+        np.zeros((1, 1, 10), np.uint64)[..., ::2],
+    ):
+        with pytest.raises(ValueError, match=r"out must be contiguous uint64 of shape \(1, 1, 5\)"):
+            relabel(superpixels, ids, clusters, out=out)  # pyright: ignore[reportArgumentType]
+
+
 IDS = np.arange(3, dtype=np.uint64)
 ONE_MERGE = np.array([[0, 1]], np.int32)
 
@@ -132,9 +149,50 @@ def test_trees_that_cannot_be_are_refused(
 def test_wrong_labels_are_refused() -> None:
     superpixels = np.array([[[1, 2, 0]]])
     ids = np.array([1, 2], np.uint64)
-    with pytest.raises(ValueError, match="superpixels hold 2 ids that are not the 3 given"):
+    with pytest.raises(ValueError, match="1 of the 3 ids given do not occur in superpixels"):
         relabel(superpixels, np.array([1, 2, 3], np.uint64), np.ones(3, np.uint64))
-    with pytest.raises(ValueError, match="superpixels hold 2 ids that are not the 2 given"):
+    with pytest.raises(ValueError, match="hold the id 1, which is not among the 2 given"):
         relabel(superpixels, ids + np.uint64(1), ids)
     with pytest.raises(ValueError, match="1 clusters for 2 ids"):
         relabel(superpixels, ids, ids[:1])
+
+
+def partition(names: np.ndarray) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(names == name).tolist()) for name in np.unique(names)}
+
+
+def test_drawn_tree_as_linkage_and_graph() -> None:
+    expected = [[1, 2, 0, 2], [0, 4, 2, 2], [5, 6, 2, 4], [3, 7, np.inf, 5]]
+    np.testing.assert_array_equal(drawn_tree().linkage_matrix(), expected)
+    graph = drawn_tree().to_networkx()
+    assert sorted(graph.edges) == [(5, 1), (5, 2), (6, 0), (6, 4), (7, 5), (7, 6)]
+    assert graph.nodes[7] == {"height": 2.0}
+    assert graph.nodes[3] == {"superpixel": 40}
+
+
+@modest
+@given(trees())
+def test_linkage_matrix_cuts_as_the_tree_does(tree: MergeTree) -> None:
+    if len(tree.ids) == 1:
+        assert tree.linkage_matrix().shape == (0, 4)
+        return
+    linkage = tree.linkage_matrix()
+    assert is_valid_linkage(linkage)
+    for height in tree.heights:
+        flat = fcluster(linkage, tree.heights[0] - height, criterion="distance")
+        assert partition(flat) == partition(tree.cut(height))
+
+
+@modest
+@given(trees())
+def test_networkx_tree_holds_the_clusters(tree: MergeTree) -> None:
+    graph = tree.to_networkx()
+    assert nx.is_forest(graph)
+    for height in [*tree.heights.tolist(), np.inf]:
+        low = [n for n, made in graph.nodes(data="height") if made is not None and made < height]
+        kept = graph.copy()
+        kept.remove_nodes_from(low)
+        names = np.zeros(len(tree.ids), np.int64)
+        for k, component in enumerate(nx.weakly_connected_components(kept)):
+            names[[n for n in component if n < len(names)]] = k
+        assert partition(names) == partition(tree.cut(height))

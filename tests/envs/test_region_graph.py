@@ -7,7 +7,8 @@ from hypothesis import strategies as hs
 
 from analysis.input_error import InputError
 from envs import statistics as st
-from envs.region_graph import RegionGraph, build_region_graph, dense_labels
+from envs.merge_tree import relabel
+from envs.region_graph import RegionGraph, build_region_graph, dense_labels, region_adjacency
 from tests.envs.drawn_volume import (
     DRAWN_CONTACTS,
     DRAWN_EDGES,
@@ -15,7 +16,7 @@ from tests.envs.drawn_volume import (
     DRAWN_REGIONS,
     drawn_volume,
 )
-from tests.envs.random_tissue import LABEL_TYPES, Volume, volumes
+from tests.envs.random_tissue import LABEL_TYPES, SEEDS, Volume, volumes
 from tests.envs.statistics_twin import twin_statistics
 
 modest = settings(max_examples=60, deadline=None)
@@ -99,7 +100,7 @@ def test_voxels_and_faces_are_all_counted_once(volume: Volume) -> None:
 def test_origin_is_the_place_in_the_whole_volume(
     volume: Volume, origin: tuple[int, int, int]
 ) -> None:
-    whole = Volume(*(np.pad(array, [(n, 0) for n in origin]) for array in volume))
+    whole = Volume(*(np.pad(array, np.array([(n, 0) for n in origin])) for array in volume))
     part = volume.graph(origin_vox=origin)
     for name in ("ids", "regions", "edges", "contacts"):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole.graph(), name))
@@ -113,7 +114,7 @@ def test_sums_of_parts_add_up_to_the_whole(first: Volume, second: Volume) -> Non
     parts = []
     for part in (first, second):
         _, n_y, n_x = part.superpixels.shape
-        padded = [np.pad(a, ((1, 1), (0, y - n_y), (0, x - n_x))) for a in part]
+        padded = [np.pad(a, np.array([(1, 1), (0, y - n_y), (0, x - n_x)])) for a in part]
         parts.append(Volume(padded[0].astype(np.uint64), *padded[1:]))
     whole = Volume(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))).graph()
     regions, contacts = np.zeros_like(whole.regions), np.zeros_like(whole.contacts)
@@ -200,3 +201,47 @@ def test_graphs_that_cannot_be_are_refused() -> None:
     for edges in (graph.edges[:, ::-1], graph.edges + 1, graph.edges - 1):
         with pytest.raises(ValueError, match="pairs u < v of region indices"):
             RegionGraph(graph.ids, graph.regions, edges, graph.contacts)
+
+
+@modest
+@given(volumes())
+def test_bare_graph_has_the_contacts_of_the_whole(volume: Volume) -> None:
+    graph = volume.graph()
+    ids, edges, areas = region_adjacency(volume.superpixels)
+    assert (ids.dtype, edges.dtype, areas.dtype) == (np.uint64, np.int32, np.int64)
+    np.testing.assert_array_equal(ids, graph.ids)
+    np.testing.assert_array_equal(edges, graph.edges)
+    np.testing.assert_array_equal(areas, graph.contacts[:, st.AREA])
+
+
+def test_bare_graph_of_nothing_is_empty() -> None:
+    for shape in ((2, 2, 2), (0, 2, 2), (2, 2, 0)):
+        ids, edges, areas = region_adjacency(np.zeros(shape, np.uint8))
+        assert (ids.shape, edges.shape, areas.shape) == ((0,), (0, 2), (0,))
+
+
+def test_bare_graph_needs_labels_of_a_volume() -> None:
+    with pytest.raises(InputError, match=r"must be a \(z, y, x\) volume, .* of shape \(2, 2\)"):
+        region_adjacency(ZEROS[0])
+    with pytest.raises(InputError, match="superpixels must be integer labels, not float64"):
+        region_adjacency(ZEROS.astype(float))
+
+
+@modest
+@given(volumes(), SEEDS)
+def test_sums_of_the_merged_volume_are_the_merged_sums(volume: Volume, seed: int) -> None:
+    graph = volume.graph()
+    clusters = np.random.default_rng(seed).choice(graph.ids, len(graph.ids))
+    merged = relabel(volume.superpixels, graph.ids, clusters)
+    whole = build_region_graph(merged, volume.image, volume.boundaries)
+    cluster = np.searchsorted(whole.ids, clusters)
+    regions, contacts = np.zeros_like(whole.regions), np.zeros_like(whole.contacts)
+    np.add.at(regions, cluster, graph.regions)
+    index = {pair: e for e, pair in enumerate(map(tuple, whole.edges.tolist()))}
+    for (u, v), sums in zip(cluster[graph.edges].tolist(), graph.contacts, strict=True):
+        if u == v:
+            regions[u, st.SURFACE] -= 2 * sums[st.AREA]
+        else:
+            contacts[index[min(u, v), max(u, v)]] += sums
+    np.testing.assert_array_equal(whole.regions, regions)
+    np.testing.assert_array_equal(whole.contacts, contacts)

@@ -14,9 +14,13 @@ from envs.truth_rows import (
     NO_TRUTH,
     TruthTable,
     errors_of_rows,
+    float_of,
     join_rows,
+    majority_of,
     merge_gains,
+    pair_changes,
     start_rows,
+    sum_pairs,
     truth_table,
 )
 from tests.envs.random_tissue import SEEDS
@@ -198,3 +202,38 @@ def test_wrong_truth_is_told() -> None:
     for others in ([1, 3], [1], [2, 3]):
         with pytest.raises(InputError, match="superpixels hold ids that are not among the"):
             truth_table(np.array(others, np.uint64), superpixels, np.ones((1, 1, 2), int))
+
+
+@modest
+@given(overlaps(), SEEDS)
+def test_majorities_and_pairs_are_those_of_summed_counts(
+    overlap: tuple[npt.NDArray, npt.NDArray], seed: int
+) -> None:
+    superpixels, labels = overlap
+    rng = np.random.default_rng(seed)
+    n_regions = int(superpixels.max())
+    table = table_of(superpixels, labels)
+    rows = start_rows(table, n_regions)
+    counts = np.zeros((n_regions, int(table.labels.max()) + 1), np.int64)
+    counts[table.rows, table.labels] = table.counts
+    left = list(range(n_regions))
+    pairs = np.zeros((3, 2), np.int64)
+    while True:
+        for u in left:
+            expected = int(counts[u].argmax()) if counts[u].any() else -1
+            assert majority_of(rows, u) == expected
+        sum_pairs(rows, pairs)
+        sums = [int((c**2).sum()) for c in (counts, counts.sum(1), counts.sum(0))]
+        assert [float_of(*words) for words in pairs] == sums
+        if len(left) == 1:
+            break
+        u, v = (int(w) for w in rng.choice(left, 2, replace=False))
+        changes = pair_changes(rows, u, v)
+        assert [float_of(*changes[:2]), float_of(*changes[2:])] == [
+            2 * counts[u] @ counts[v],
+            2 * counts[u].sum() * counts[v].sum(),
+        ]
+        join_rows(rows, u, v)
+        counts[u] += counts[v]
+        counts[v] = 0
+        left.remove(v)
