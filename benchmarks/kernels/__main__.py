@@ -20,7 +20,9 @@ import tyro
 from agglo.json_file import check_json, write_json
 from agglo.progress import messages, show_table
 from benchmarks.kernels.compile_time import compile_kernels
+from benchmarks.kernels.environment_steps import race_environments
 from benchmarks.kernels.growth import exponent, exponents_of_time
+from benchmarks.kernels.learned import race_learned
 from benchmarks.kernels.merging import race_merging
 from benchmarks.kernels.peers import Peers, find_peers
 from benchmarks.kernels.race import OURS, Row, peak_memory
@@ -64,14 +66,14 @@ def main() -> None:
     results["volumes"] = volumes = []
     for side in arguments.sizes:
         volume = phantom_volume(side, arguments.seed)
-        rows += measure(volume, peers, arguments.runs, volumes)
+        rows += measure(volume, peers, arguments.runs, arguments.seed, volumes)
     growth = exponents_of_time(rows)
     if len(volumes) > 1 and volumes[-1]["peak_bytes"]:
         memory = exponent((v["n_voxels"], v["peak_bytes"]) for v in volumes)
         growth.append({"task": "memory of the whole", "who": OURS, "exponent": memory})
     if arguments.labels.exists():
         volume = labelled_volume(arguments.labels, arguments.seed)
-        rows += measure(volume, peers, arguments.runs, volumes)
+        rows += measure(volume, peers, arguments.runs, arguments.seed, volumes)
     else:
         messages.print(f"{arguments.labels} is not there, its rows are left out")
     results["rows"] = [asdict(row) | {"per_s": row.per_second} for row in rows]
@@ -82,20 +84,30 @@ def main() -> None:
             ("task", "who", "exponent"),
             [tuple(line.values()) for line in growth],
         )
+    results["environments"] = speeds = [asdict(speed) for speed in race_environments()]
+    show_table(
+        "environments: random allowed actions",
+        ("environment", "steps", "steps per CPU s", "reset, CPU ms"),
+        [tuple(speed.values()) for speed in speeds],
+    )
     if arguments.json:
         write_json(arguments.json, results)
 
 
 def measure(
-    volume: BenchmarkVolume, peers: Peers, n_runs: int, out_volumes: list[dict[str, Any]]
+    volume: BenchmarkVolume,
+    peers: Peers,
+    n_runs: int,
+    seed: int,
+    out_volumes: list[dict[str, Any]],
 ) -> list[Row]:
-    """Measure everything on a volume and show it; what is learned joins here."""
+    """Measure everything on a volume and show it."""
     n_runs = max(1, n_runs if volume.n_voxels < 2**26 else n_runs // 2)
     peak = peak_memory(lambda: segment(volume))
     rows = race_region_graphs(volume, peers, n_runs)
     merging, n_regions, n_edges = race_merging(volume, peers, n_runs)
     whole, vi = race_whole(volume, peers, n_runs)
-    rows += merging + whole
+    rows += merging + whole + race_learned(volume, whole, n_runs, seed)
     show_table(
         f"{volume.name} ({volume.note}): {n_regions} regions, {n_edges} contacts"
         + ("" if vi is None else f"; VI to the segmentation of waterz {vi:.3g} bits"),
