@@ -279,14 +279,15 @@ def volume_of_cells() -> Volume:
 
 
 def test_an_episode_without_questions_ends_with_a_stop_where_contacts_are_left() -> None:
-    instance = draw_instance(volume_of_cells(), 1)
-    prices = Prices(stop=0.5)
-    for threshold, is_stop in ((np.inf, True), (0.0, True), (-np.inf, False)):
+    instance, network = draw_instance(volume_of_cells(), 1), random_network(0)
+    heights = play_asking_episode(instance, network, threshold=-np.inf).heights
+    for threshold, n_merges in ((np.inf, 0), (float(heights[12]), 13), (-np.inf, 26)):
         episode = play_asking_episode(
-            instance, random_network(1), prices=prices, threshold=threshold
+            instance, network, prices=Prices(stop=0.5), threshold=threshold
         )
-        assert (episode.kinds[-1] == STOP) == is_stop
-        assert (episode.kinds[:-1] == MERGE).all()
+        assert len(episode.merges) == n_merges
+        is_stop = n_merges < 26
+        assert episode.kinds.tolist() == n_merges * [MERGE] + is_stop * [STOP]
         if is_stop:
             assert (episode.rewards[-1], episode.keys[-1]) == (-0.5, 0)
             assert episode.pairs[-1].tolist() == [-1, -1]
