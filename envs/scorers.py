@@ -105,12 +105,12 @@ BIN_EDGES = np.array((0, *st.BIN_EDGES, 256), np.float64) / 255.0
 
 def score_edge(scorer, state, edge):
     """Return the score of an edge from the present sums; compiled for each kind of scorer."""
-    raise NotImplementedError("score_edge is called from compiled code")
+    raise TypeError("score_edge is called from compiled code only")
 
 
 def join_in_scorer(scorer, kept, gone):
     """Tell a scorer that regions merged; compiled for each kind of scorer."""
-    raise NotImplementedError("join_in_scorer is called from compiled code")
+    raise TypeError("join_in_scorer is called from compiled code only")
 
 
 def _class_of(scorer: types.Type) -> type | None:
@@ -138,7 +138,7 @@ def _join_in_scorer(scorer, kept, gone):
 
 def score_all(scorer, state):
     """Give every edge its score as key; compiled for each kind of scorer."""
-    raise NotImplementedError("score_all is called from compiled code")
+    raise TypeError("score_all is called from compiled code only")
 
 
 @overload(score_all)

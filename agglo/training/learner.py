@@ -10,7 +10,10 @@ where the decision value has the sign of the reward.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -84,60 +87,96 @@ def fit_network(
     Returns:
         The network (one member), and loss and accuracy over all decisions at the end.
     """
+    x, y = (features - mean) * scale, is_good.astype(np.float32)
+    with _one_thread():
+        layers = _fit_layers(x, y, config, seed, nn.BCEWithLogitsLoss())
+        logits = _stacked(layers)(torch.from_numpy(x)).squeeze(1).detach()
+        truth = torch.from_numpy(y)
+        scores = {
+            "loss": float(nn.functional.binary_cross_entropy_with_logits(logits, truth)),
+            "accuracy": float(((logits > 0) == (truth > 0)).float().mean()),
+        }
+    return _network_of(layers, mean, scale), scores
+
+
+def fit_regression(
+    features: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    config: LearnerConfig,
+    seed: int,
+) -> MergeNetwork:
+    """Fit the mean of targets by least squares, on one thread.
+
+    Args:
+        features: (D, F) float32; standardised by their own mean and deviation.
+        targets: (D,) float32.
+        config: how to fit.
+        seed: initial weights and order of batches.
+    """
+    mean, scale = standardisation(features)
+    with _one_thread():
+        layers = _fit_layers((features - mean) * scale, targets, config, seed, nn.MSELoss())
+    return _network_of(layers, mean, scale)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums over threads would depend on their number."""
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over threads would depend on their number
+    torch.set_num_threads(1)
     try:
-        generator = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):  # torch's own state is left as it was
-            layers = [
-                nn.Linear(features.shape[1], config.hidden_1),
-                nn.Linear(config.hidden_1, config.hidden_2),
-                nn.Linear(config.hidden_2, 1),
-            ]
-        for layer in layers:
-            bound = 1 / np.sqrt(layer.in_features)
-            with torch.no_grad():
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
-        model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-        x = torch.from_numpy((features - mean) * scale)
-        y = torch.from_numpy(is_good.astype(np.float32))
-        n_batches = -(-len(x) // config.batch)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimiser, T_max=config.epochs * n_batches
-        )
-        loss_of = nn.BCEWithLogitsLoss()
-        for _ in range(config.epochs):
-            order = torch.randperm(len(x), generator=generator)
-            for batch in order.split(config.batch):
-                loss = loss_of(model(x[batch]).squeeze(1), y[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-        with torch.no_grad():
-            logits = model(x).squeeze(1)
-            scores = {
-                "loss": float(loss_of(logits, y)),
-                "accuracy": float(((logits > 0) == (y > 0)).float().mean()),
-            }
+        yield
     finally:
         torch.set_num_threads(n_threads)
 
-    def array(parameter: torch.Tensor) -> npt.NDArray[np.float32]:
-        return np.ascontiguousarray(parameter.detach().numpy()[None])
 
-    network = MergeNetwork(
-        mean,
-        scale,
-        array(layers[0].weight.T),
-        array(layers[0].bias),
-        array(layers[1].weight.T),
-        array(layers[1].bias),
-        array(layers[2].weight[0]),
-        layers[2].bias.detach().numpy().copy(),
+def _stacked(layers: list[nn.Linear]) -> nn.Sequential:
+    """Put rectifiers between three layers."""
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+
+
+def _fit_layers(
+    inputs: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    config: LearnerConfig,
+    seed: int,
+    loss_of: nn.Module,
+) -> list[nn.Linear]:
+    """Fit three layers to targets (D,) of inputs (D, F)."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (inputs.shape[1], config.hidden_1, config.hidden_2, 1)
+    with torch.random.fork_rng(devices=[]):  # torch's own state is left as it was
+        layers = [nn.Linear(n, m) for n, m in pairwise(sizes)]
+    for layer in layers:
+        bound = 1 / np.sqrt(layer.in_features)
+        with torch.no_grad():
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+    model = _stacked(layers)
+    x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    return network, scores
+    n_steps = config.epochs * -(-len(x) // config.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=n_steps)
+    for _ in range(config.epochs):
+        for batch in torch.randperm(len(x), generator=generator).split(config.batch):
+            loss = loss_of(model(x[batch]).squeeze(1), y[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return layers
+
+
+def _network_of(
+    layers: list[nn.Linear], mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
+) -> MergeNetwork:
+    """Write three layers behind a standardisation as a network of one member."""
+    arrays = []
+    for layer in layers:
+        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        is_last = layer is layers[-1]
+        arrays.append(weight.copy() if is_last else np.ascontiguousarray(weight.T[None]))
+        arrays.append(bias.copy() if is_last else bias[None].copy())
+    return MergeNetwork(mean, scale, *arrays)

@@ -12,16 +12,13 @@ on, the policy is right more often.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numba import njit
-from torch import nn
 
-from agglo.training.learner import LearnerConfig, standardisation
+from agglo.training.learner import LearnerConfig, fit_regression
 from analysis.input_error import InputError
 from envs.actions import LEAVE, MERGE, REIMAGE, act, n_to_image
 from envs.asking_rollout import start_process
@@ -146,53 +143,9 @@ def fit_reveal(
     config = LearnerConfig() if config is None else config
     if not sum(len(part.rises) for part in looks):
         raise InputError(f"looks: no edge was recorded in {len(looks)} episodes")
-    features = np.concatenate([part.features for part in looks])
-    mean, scale = standardisation(features)
-    x = torch.from_numpy((features - mean) * scale)
-    y = torch.from_numpy(np.concatenate([part.rises for part in looks]).astype(np.float32))
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over threads would depend on their number
-    try:
-        layers = _fitted_layers(x, y, config, torch.Generator().manual_seed(seed))
-    finally:
-        torch.set_num_threads(n_threads)
-    weights = [layer.weight.detach().numpy() for layer in layers]
-    biases = [layer.bias.detach().numpy() for layer in layers]
-    return MergeNetwork(
-        mean,
-        scale,
-        np.ascontiguousarray(weights[0].T[None]),
-        biases[0][None].copy(),
-        np.ascontiguousarray(weights[1].T[None]),
-        biases[1][None].copy(),
-        weights[2].copy(),
-        biases[2].copy(),
+    return fit_regression(
+        np.concatenate([part.features for part in looks]),
+        np.concatenate([part.rises for part in looks]).astype(np.float32),
+        config,
+        seed,
     )
-
-
-def _fitted_layers(
-    x: torch.Tensor, y: torch.Tensor, config: LearnerConfig, generator: torch.Generator
-) -> list[nn.Linear]:
-    """Fit three layers with rectifiers between them to targets y (D,) of x (D, F)."""
-    sizes = (x.shape[1], config.hidden_1, config.hidden_2, 1)
-    with torch.random.fork_rng(devices=[]):  # torch's own state is left as it was
-        layers = [nn.Linear(n, m) for n, m in pairwise(sizes)]
-    for layer in layers:
-        bound = 1 / np.sqrt(layer.in_features)
-        with torch.no_grad():
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)
-    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    n_steps = config.epochs * -(-len(x) // config.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=n_steps)
-    for _ in range(config.epochs):
-        for batch in torch.randperm(len(x), generator=generator).split(config.batch):
-            loss = nn.functional.mse_loss(model(x[batch]).squeeze(1), y[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return layers
