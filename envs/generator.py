@@ -79,14 +79,16 @@ class VoronoiGenerator:
 
     Superpixels are the Voronoi cells of `n_superpixels` random points in a cube; neurons are those
     superpixels whose points lie nearest to one of `n_neurons` other points. The boundary map is
-    high where two neurons touch, lower and noisy where superpixels of one neuron do; a second look
-    shows it with a fifth of the noise and more contrast.
+    high where two neurons touch, lower and noisy where superpixels of one neuron do. Around some
+    superpixels it hardly shows at first; a second look shows all membranes, with more contrast and
+    a fifth of the noise.
     """
 
     side_vox: int = 24
     n_superpixels: int = 60
     n_neurons: int = 8
     noise: float = 0.15
+    faint: float = 0.3
 
     def __post_init__(self) -> None:
         if self.side_vox < 4 or not 1 <= self.n_neurons <= self.n_superpixels:
@@ -96,6 +98,8 @@ class VoronoiGenerator:
             )
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise must lie in [0, 1], not {self.noise}")
+        if not 0 <= self.faint <= 1:
+            raise ValueError(f"faint must lie in [0, 1], not {self.faint}")
 
     def __call__(self, rng: np.random.Generator) -> Instance:
         """Draw points, neurons and noise."""
@@ -113,7 +117,8 @@ class VoronoiGenerator:
             along[:-1] |= np.moveaxis(step, axis, 0)
             along[1:] |= np.moveaxis(step, axis, 0)
         blurred, sharp, grain = rng.standard_normal((3, *shape), np.float32)
-        boundaries = np.clip(0.25 + 0.4 * is_border + self.noise * blurred, 0, 1)
+        contrast = np.where(rng.random(self.n_superpixels) < self.faint, 0.05, 0.4)[cell]
+        boundaries = np.clip(0.25 + contrast * is_border + self.noise * blurred, 0, 1)
         clear = np.clip(0.1 + 0.7 * is_border + 0.2 * self.noise * sharp, 0, 1)
         return instance_of_volume(
             (cell + 1).astype(np.uint64),

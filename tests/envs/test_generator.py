@@ -53,12 +53,25 @@ def test_tissue_fills_the_cube_and_superpixels_lie_inside_neurons(seed: int) -> 
 
 def test_membranes_part_neurons_unless_noise_hides_them() -> None:
     """Without noise mean boundaries find the neurons: no merge between two of them is made."""
-    graph, truth, *_ = drawn(VoronoiGenerator(noise=0.0), 3)
+    graph, truth, *_ = drawn(VoronoiGenerator(noise=0.0, faint=0.0), 3)
     assert 0 < errors_of_rows(start_rows(truth, graph.n_regions))[0]
     episode = play_episode(graph, mean_boundary_network(0.6), truth=truth)
     assert len(episode.merges) > 20
     assert (episode.gains_rand > 0).all()
     assert episode.vi[1] < episode.vi[0] / 2
+
+
+def test_a_second_look_finds_the_membranes_that_were_faint() -> None:
+    """Neurons run together at first; seen again, they are found."""
+    instance = drawn(VoronoiGenerator(noise=0.0, faint=0.5), 3)
+    assert instance.clear is not None
+    first, again = (
+        play_episode(graph, mean_boundary_network(0.6), truth=instance.truth)
+        for graph in (instance.graph, instance.clear)
+    )
+    assert (first.gains_vi < 0).any()
+    assert (again.gains_rand > 0).all()
+    assert again.vi[1] < first.vi[1]
 
 
 def test_cells_and_neurons_are_those_of_the_nearest_points() -> None:
