@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 
 from analysis.input_error import InputError
+from predict.boundary_network import CHANNELS, BoundaryNetwork, channels_of
 from predict.box import Box, Triple, whole
 from predict.compute_device import ComputeDevice
 from predict.image_normalisation import ImageNormalisation, Sliceable, require_image
-from predict.unet import CHANNELS, BoundaryUNet
 
 DEFAULT_BLOCK = (64, 128, 128)
 
@@ -70,7 +70,7 @@ def read_reflected(image: Sliceable, box: Box) -> npt.NDArray:
 
 
 def predict_block(
-    networks: Sequence[BoundaryUNet],
+    networks: Sequence[BoundaryNetwork],
     image: Sliceable,
     block: Box,
     *,
@@ -80,7 +80,7 @@ def predict_block(
     """Predict the voxels of one block, the mean of the networks' probabilities.
 
     A network that sees every section alone says nothing about the next one: its affinity along z
-    is 0.
+    is 0. Where the boundary map is made of affinities, it is made of their mean.
 
     Args:
         networks: models of one configuration, on `device`, in evaluation mode.
@@ -90,8 +90,28 @@ def predict_block(
         device: where to compute.
 
     Returns:
-        (4, z, y, x) float32 probabilities in the order of `unet.CHANNELS`.
+        (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
     """
+    config = networks[0].config
+    wanted = block if config.boundary is None else config.boundary.reach(block, image.shape)
+    predicted = _predict_channels(networks, image, wanted, normalisation, device)
+    if config.two_dimensional:
+        predicted[channels_of(config).index("affinity_z")] = 0
+    if config.boundary is None:
+        return predicted
+    boundary = config.boundary.apply(predicted, block, image.shape)
+    depth, height, width = block.shape
+    return np.concatenate([boundary[None], predicted[:, :depth, :height, :width]])
+
+
+def _predict_channels(
+    networks: Sequence[BoundaryNetwork],
+    image: Sliceable,
+    block: Box,
+    normalisation: ImageNormalisation,
+    device: ComputeDevice,
+) -> npt.NDArray[np.float32]:
+    """Return the mean of the networks' probabilities of their own channels, (c, z, y, x)."""
     config = networks[0].config
     starts, stops, inner = [], [], []
     for axis in range(3):
@@ -106,18 +126,16 @@ def predict_block(
     patch = normalisation.apply(read_reflected(image, box))
     source = torch.from_numpy(patch)[None, None].to(device.torch_device)
     source = source.contiguous(memory_format=torch.channels_last_3d)
-    total = np.zeros((len(CHANNELS), *block.shape), np.float32)
+    total = np.zeros((len(channels_of(config)), *block.shape), np.float32)
     for network in networks:
         with torch.inference_mode(), device.autocast():
             logits = network(source, inner_only=True)[0][:, inner[0], inner[1], inner[2]]
         total += torch.sigmoid(logits.float()).cpu().numpy()
-    if config.two_dimensional:
-        total[CHANNELS.index("affinity_z")] = 0
     return total / np.float32(len(networks))
 
 
 def predict_regions(
-    regions: Sequence[tuple[Box, Sequence[BoundaryUNet]]],
+    regions: Sequence[tuple[Box, Sequence[BoundaryNetwork]]],
     image: Sliceable,
     block: Box,
     *,
@@ -135,7 +153,7 @@ def predict_regions(
         device: where to compute.
 
     Returns:
-        (4, z, y, x) float32 probabilities in the order of `unet.CHANNELS`.
+        (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
     """
     result = np.full((len(CHANNELS), *block.shape), np.nan, np.float32)
     for region, networks in regions:
@@ -149,7 +167,7 @@ def predict_regions(
 
 
 def predict_volume(
-    networks: Sequence[BoundaryUNet],
+    networks: Sequence[BoundaryNetwork],
     image: Sliceable,
     *,
     normalisation: ImageNormalisation,

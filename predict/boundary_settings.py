@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from analysis.input_error import InputError
 from predict.anisotropy import Spacing, validate_voxel_size
@@ -32,6 +33,11 @@ class BoundaryTraining:
             out-of-fold FIB-25 map (z 0 to 79, published superpixels, best threshold) had VI 1.51,
             and 1.56 with the logits shifted to frequencies as they are.
         intensity: changes of the grey values.
+        loss: `bce` is class-balanced cross-entropy; `malis` adds constrained MALIS on the
+            affinities (`predict.malis`), for networks that predict nothing else.
+        malis_start: share of the run that goes by before MALIS is added. The edges that decide many
+            pairs are of use only once most edges are right.
+        malis_weight: factor of MALIS.
     """
 
     voxel_size_nm: Spacing
@@ -47,6 +53,9 @@ class BoundaryTraining:
     weight_decay: float = 1e-2
     balance: float = 1.0
     intensity: IntensityChange = field(default_factory=IntensityChange)
+    loss: Literal["bce", "malis"] = "bce"
+    malis_start: float = 0.5
+    malis_weight: float = 1.0
 
     def __post_init__(self) -> None:
         validate_voxel_size(self.voxel_size_nm)
@@ -60,6 +69,12 @@ class BoundaryTraining:
             raise InputError(
                 f"steps must be at least n_evaluations ({self.n_evaluations}), got {self.steps}."
             )
+        if self.loss not in ("bce", "malis"):
+            raise InputError(f"loss must be bce or malis, got {self.loss!r}.")
+        if not 0 <= self.malis_start < 1:
+            raise InputError(f"malis_start must be in 0..1, below 1, got {self.malis_start}.")
+        if not (math.isfinite(self.malis_weight) and self.malis_weight > 0):
+            raise InputError(f"malis_weight must be positive, got {self.malis_weight}.")
         for name in ("n_evaluations", "patience", "batch_voxels", "patch_voxels"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")

@@ -9,6 +9,7 @@ same machine and number of threads; with `minutes` the number of steps depends o
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,16 +22,18 @@ from torch.nn import functional
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
 from predict.blockwise import predict_volume
+from predict.boundary_network import BoundaryNetwork, NetworkConfig, channels_of
 from predict.boundary_settings import BoundaryTraining
+from predict.box import Triple
 from predict.compute_device import ComputeDevice
+from predict.malis import Malis, malis_loss
 from predict.training_patches import PatchSampler, TrainingVolume, targets_in
-from predict.unet import BoundaryUNet, UNetConfig
 
 State = dict[str, Any]
 
 
 def start_training(
-    network_config: UNetConfig,
+    network_config: NetworkConfig,
     training: BoundaryTraining,
     volumes: Sequence[TrainingVolume],
     *,
@@ -44,11 +47,13 @@ def start_training(
         volumes: what is trained on.
         fold: index of the model; every fold draws its own random numbers.
     """
+    if training.loss == "malis" and network_config.boundary is None:
+        raise InputError("loss malis needs a network whose boundary map is made of affinities.")
     seeds = np.random.SeedSequence([training.seed, fold]).spawn(2)
     rng = np.random.default_rng(seeds[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seeds[0].generate_state(1, np.uint32)[0]))
-        network = BoundaryUNet(network_config)
+        network = network_config.build()
     sampler = PatchSampler(network_config, training, volumes)
     frequency = np.clip(sampler.class_frequency(rng), 0.01, 0.99)
     pair = np.stack([1 - frequency, frequency], axis=1)
@@ -76,17 +81,22 @@ def is_finished(state: State, training: BoundaryTraining) -> bool:
 
 
 def best_evaluation(state: State) -> dict[str, float]:
-    """Return the first evaluation with the highest average precision, whose weights are kept.
+    """Return the first evaluation with the highest merit, whose weights are kept."""
+    return max(state["evaluations"], key=merit)
 
-    The ranking of boundary voxels decides and not the loss: a network that has grown too sure of
-    itself loses by the loss while its map still gets better.
+
+def merit(evaluation: dict[str, float]) -> float:
+    """Return the average precision, or the negative MALIS of a run that is to lower it.
+
+    The ranking of boundary voxels decides and not the cross-entropy: a network that has grown too
+    sure of itself loses by the loss while its map still gets better.
     """
-    return max(state["evaluations"], key=lambda evaluation: evaluation["val_ap"])
+    return -evaluation["val_malis"] if "val_malis" in evaluation else evaluation["val_ap"]
 
 
 def train_interval(
     state: State,
-    network_config: UNetConfig,
+    network_config: NetworkConfig,
     training: BoundaryTraining,
     volumes: Sequence[TrainingVolume],
     device: ComputeDevice,
@@ -101,18 +111,19 @@ def train_interval(
         device: where to compute.
     """
     started = time.perf_counter()
-    network = BoundaryUNet(network_config)
+    network = network_config.build()
     network.load_state_dict(state["network"])
     network.to(device.torch_device, memory_format=torch.channels_last_3d).train()  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
     if state["optimiser"] is not None:
-        optimiser.load_state_dict(state["optimiser"])
+        optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # it keeps what it is given
     rng = np.random.default_rng()
     rng.bit_generator.state = state["rng"]
     sampler = PatchSampler(network_config, training, volumes)
-    class_weights = state["class_weights"].to(device.torch_device)
+    n_channels, lost = len(channels_of(network_config)), network_config.lost_vox
+    class_weights = state["class_weights"].to(device.torch_device)[-n_channels:]
     step, interval = state["step"], len(state["evaluations"]) + 1
     loss_sum, n_steps = torch.zeros((), device=device.torch_device), 0
 
@@ -123,12 +134,17 @@ def train_interval(
             break
         for group in optimiser.param_groups:
             group["lr"] = training.learning_rate * _one_cycle(progress, training.warm_up)
-        image, target, known = (
+        image, target, known, labels = (
             torch.from_numpy(array).to(device.torch_device) for array in sampler.batch(rng)
         )
+        target, known = target[:, -n_channels:], known[:, -n_channels:]
+        target, known, labels = (without_rim(array, lost) for array in (target, known, labels))
         with device.autocast():
             logits = network(image.contiguous(memory_format=torch.channels_last_3d))
         loss = boundary_loss(logits.float(), target, known, class_weights)
+        if training.loss == "malis" and progress >= training.malis_start:
+            malis = Malis.apply(torch.sigmoid(logits.float()), labels, known)
+            loss = loss + training.malis_weight * malis
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -140,7 +156,7 @@ def train_interval(
     seconds = state["seconds"] + time.perf_counter() - started
     record = {"step": step, "seconds": seconds, "loss": float(loss_sum) / n_steps, **scores}
     weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-    is_best = not state["evaluations"] or record["val_ap"] > best_evaluation(state)["val_ap"]
+    is_best = not state["evaluations"] or merit(record) > merit(best_evaluation(state))
     return {
         **state,
         "step": step,
@@ -154,7 +170,7 @@ def train_interval(
 
 
 def train_boundary_network(
-    network_config: UNetConfig,
+    network_config: NetworkConfig,
     training: BoundaryTraining,
     volumes: Sequence[TrainingVolume],
     device: ComputeDevice,
@@ -162,7 +178,7 @@ def train_boundary_network(
     fold: int = 0,
     state: State | None = None,
     on_evaluation: Callable[[dict[str, float], State], None] | None = None,
-) -> tuple[BoundaryUNet, State]:
+) -> tuple[BoundaryNetwork, State]:
     """Train a network to the end and return the weights with the highest validation precision.
 
     Args:
@@ -187,10 +203,10 @@ def train_boundary_network(
 
 
 def load_network(
-    network_config: UNetConfig, weights: dict[str, torch.Tensor], device: ComputeDevice
-) -> BoundaryUNet:
+    network_config: NetworkConfig, weights: dict[str, torch.Tensor], device: ComputeDevice
+) -> BoundaryNetwork:
     """Return a network with the given weights, in evaluation mode on a device."""
-    network = BoundaryUNet(network_config)
+    network = network_config.build()
     network.load_state_dict(weights)
     network.to(device.torch_device, memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
     return network.eval()
@@ -202,10 +218,10 @@ def boundary_loss(
     """Return the class-weighted binary cross-entropy, averaged over channels and known voxels.
 
     Args:
-        logits: (n, 4, z, y, x) float.
-        target: (n, 4, z, y, x) float, 0 or 1.
-        known: (n, 4, z, y, x) float, 1 where the target is known.
-        class_weights: (4, 2) float, weight of class 0 and 1 of every channel.
+        logits: (n, c, z, y, x) float.
+        target: (n, c, z, y, x) float, 0 or 1.
+        known: (n, c, z, y, x) float, 1 where the target is known.
+        class_weights: (c, 2) float, weight of class 0 and 1 of every channel.
     """
     negative, positive = class_weights.T[:, None, :, None, None, None]
     weight = known * torch.lerp(negative, positive, target)
@@ -216,8 +232,17 @@ def boundary_loss(
     return per_channel.sum() / (n_known > 0).sum().clamp(min=1)
 
 
+def without_rim(array: torch.Tensor, rim: Triple) -> torch.Tensor:
+    """Return a (…, z, y, x) tensor without the voxels of a rim on every side."""
+    if rim == (0, 0, 0):
+        return array
+    z, y, x = rim
+    depth, height, width = array.shape[-3:]
+    return array[..., z : depth - z, y : height - y, x : width - x].contiguous()
+
+
 def evaluate_network(
-    network: BoundaryUNet,
+    network: BoundaryNetwork,
     training: BoundaryTraining,
     volumes: Sequence[TrainingVolume],
     class_weights: torch.Tensor,
@@ -226,9 +251,11 @@ def evaluate_network(
     """Score a network on the validation boxes.
 
     Returns:
-        val_loss (as in training), and val_auc and val_ap of the boundary map.
+        val_loss (the cross-entropy of training), val_auc and val_ap of the boundary map, and
+        val_malis of the affinities where MALIS is trained.
     """
-    losses, sizes, scores, truths = [], [], [], []
+    n_channels = len(channels_of(network.config))
+    losses, malis, sizes, scores, truths = [], [], [], [], []
     for volume in volumes:
         for box in volume.split.validation:
             probability = predict_volume(
@@ -238,12 +265,16 @@ def evaluate_network(
                 device=device,
                 region=box,
             )
-            target, known = targets_in(
-                np.asarray(volume.labels[box.slices]), volume, training, network.config
+            labels = np.asarray(volume.labels[box.slices])
+            target, known = targets_in(labels, volume, training, network.config)
+            logits = torch.logit(torch.from_numpy(probability[-n_channels:]), eps=1e-6)
+            arrays = (
+                torch.from_numpy(target[-n_channels:])[None],
+                torch.from_numpy(known[-n_channels:])[None].float(),
             )
-            logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
-            arrays = (torch.from_numpy(target)[None], torch.from_numpy(known)[None].float())
             losses.append(float(boundary_loss(logits[None], *arrays, class_weights.cpu())))
+            if training.loss == "malis":
+                malis.append(malis_loss(probability[1:], labels, known[1:]).loss)
             sizes.append(box.n_voxels)
             scores.append(probability[0][known[0]])
             truths.append(target[0][known[0]] > 0)
@@ -258,6 +289,7 @@ def evaluate_network(
         "val_loss": float(np.average(losses, weights=sizes)),
         "val_auc": ranking.auc,
         "val_ap": ranking.average_precision,
+        **({"val_malis": float(np.average(malis, weights=sizes))} if malis else {}),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,12 @@ import numpy.typing as npt
 from analysis.input_error import InputError
 from predict.anisotropy import is_strongly_anisotropic
 from predict.augmentation import Symmetry, symmetries
+from predict.boundary_network import CHANNELS, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import BoundaryTargets, boundary_targets
 from predict.box import Box, Triple, whole
 from predict.folds import VolumeSplit
 from predict.image_normalisation import ImageNormalisation, Sliceable
-from predict.unet import CHANNELS, UNetConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,20 @@ class TrainingVolume:
             )
 
 
+class Patch(NamedTuple):
+    """One augmented patch, or a batch of them with a first axis n, and of the image a second."""
+
+    image: npt.NDArray[np.float32]  # (z, y, x)
+    target: npt.NDArray[np.float32]  # (4, z, y, x)
+    known: npt.NDArray[Any]  # (4, z, y, x) bool; of a batch float32
+    labels: npt.NDArray[np.int64]  # (z, y, x)
+
+
 def targets_in(
     labels: npt.NDArray[np.integer],
     volume: TrainingVolume,
     training: BoundaryTraining,
-    network_config: UNetConfig,
+    network_config: NetworkConfig,
 ) -> BoundaryTargets:
     """Return the targets of a part of a volume, as the voxel size and the network want them.
 
@@ -79,7 +89,7 @@ class PatchSampler:
 
     def __init__(
         self,
-        network_config: UNetConfig,
+        network_config: NetworkConfig,
         training: BoundaryTraining,
         volumes: Sequence[TrainingVolume],
     ) -> None:
@@ -90,20 +100,20 @@ class PatchSampler:
             training.voxel_size_nm, two_dimensional=network_config.two_dimensional
         )
         self.boxes = [(volume, box) for volume in volumes for box in volume.split.training]
-        self.patch_shape = self._fit_patch(network_config.stride)
+        self.patch_shape = self._fit_patch(network_config.stride, network_config.lost_vox)
         n_voxels = whole(self.patch_shape).n_voxels
         self.n_patches = max(1, round(training.batch_voxels / n_voxels))
         placements = [self._placements(box, self.patch_shape) for _, box in self.boxes]
         self.chances = np.array(placements) / sum(placements)
 
-    def batch(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], ...]:
-        """Return image (n, 1, z, y, x), target and known (n, 4, z, y, x), all float32."""
+    def batch(self, rng: np.random.Generator) -> Patch:
+        """Return image (n, 1, z, y, x), target, known (n, 4, z, y, x) and labels (n, z, y, x)."""
         patches = [self.patch(rng) for _ in range(self.n_patches)]
-        image, target, known = (np.stack(arrays) for arrays in zip(*patches, strict=True))
-        return image[:, None], target, known.astype(np.float32)
+        image, target, known, labels = (np.stack(arrays) for arrays in zip(*patches, strict=True))
+        return Patch(image[:, None], target, known.astype(np.float32), labels)
 
-    def patch(self, rng: np.random.Generator) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
-        """Return image (z, y, x), target and known (4, z, y, x) of one augmented patch."""
+    def patch(self, rng: np.random.Generator) -> Patch:
+        """Return one augmented patch."""
         volume, box = self.boxes[int(rng.choice(len(self.boxes), p=self.chances))]
         symmetry = self.symmetries[int(rng.integers(len(self.symmetries)))]
         shape = symmetry.source_shape(self.patch_shape)
@@ -114,8 +124,8 @@ class PatchSampler:
         place = Box((z, y, x), (z + shape[0], y + shape[1], x + shape[2]))
         image = volume.normalisation.apply(np.asarray(volume.image[place.slices]))
         image = symmetry.apply(self.training.intensity.apply(image, rng))
-        target, known = self._targets(volume, place, symmetry)
-        return np.ascontiguousarray(image), target, known
+        target, known, labels = self._targets(volume, place, symmetry)
+        return Patch(np.ascontiguousarray(image), target, known, labels)
 
     def class_frequency(
         self, rng: np.random.Generator, n_batches: int = 16
@@ -123,7 +133,7 @@ class PatchSampler:
         """Estimate how often the target of every channel is 1, (4,) float64, from patches."""
         positive, known_voxels = np.zeros(4), np.zeros(4)
         for _ in range(n_batches):
-            _, target, known = self.batch(rng)
+            _, target, known, _ = self.batch(rng)
             positive += (target * known).sum((0, 2, 3, 4))
             known_voxels += known.sum((0, 2, 3, 4))
         if known_voxels[0] == 0:
@@ -132,7 +142,9 @@ class PatchSampler:
             raise InputError("labels have no boundary in the part to train on.")
         return positive / np.maximum(known_voxels, 1)
 
-    def _targets(self, volume: TrainingVolume, place: Box, symmetry: Symmetry) -> BoundaryTargets:
+    def _targets(
+        self, volume: TrainingVolume, place: Box, symmetry: Symmetry
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """Derive the targets of a patch from its labels and those one voxel around it."""
         rim = Box(
             (place.start[0] - 1, place.start[1] - 1, place.start[2] - 1),
@@ -147,29 +159,31 @@ class PatchSampler:
             after = inside.stop[origin] - place.stop[origin]
             first = after if symmetry.flips[axis] else before
             cut.append(slice(first, first + self.patch_shape[axis]))
-        return BoundaryTargets(target[:, *cut], known[:, *cut])
+        return target[:, *cut], known[:, *cut], labels[tuple(cut)].astype(np.int64)
 
-    def _fit_patch(self, stride: Triple) -> Triple:
+    def _fit_patch(self, stride: Triple, lost: Triple) -> Triple:
         """Return the patch shape: a cube in nm of about `patch_voxels`, where the boxes allow.
 
         Axes that a symmetry exchanges get the same extent; every extent is a multiple of the
-        stride.
+        stride. What a network loses at its borders is added on.
         """
         size = np.array(self.training.voxel_size_nm)
         wanted = np.cbrt(self.training.patch_voxels * size.prod()) / size
         if self.network_config.two_dimensional:
             wanted = np.sqrt(self.training.patch_voxels * size[1:].prod()) / size
             wanted[0] = 1
+        rim = 2 * np.array(lost)
         room = np.min([box.shape for _, box in self.boxes], axis=0)
         for symmetry in self.symmetries:
             room = np.minimum(room, room[list(symmetry.order)])
             wanted = np.minimum(wanted, wanted[list(symmetry.order)])
-        extents = np.minimum(wanted.round(), room) // stride * stride
-        extents = np.maximum(extents, np.where(room >= stride, stride, 0)).astype(int)
-        if extents.min() < 1:
+        least = stride + rim
+        extents = np.minimum(wanted.round() + rim, room) // stride * stride
+        extents = np.maximum(extents, np.where(room >= least, least, 0)).astype(int)
+        if (extents < least).any():
             raise InputError(
                 f"labels leave only {tuple(int(r) for r in room)} voxels to train on, "
-                f"but the network needs at least {stride}."
+                f"but the network needs at least {tuple(int(voxels) for voxels in least)}."
             )
         return int(extents[0]), int(extents[1]), int(extents[2])
 

@@ -17,10 +17,8 @@ from torch.nn import functional
 
 from analysis.input_error import InputError
 from predict.anisotropy import shrink_pattern
+from predict.boundary_network import AffinityBoundary, BoundaryNetwork, channels_of
 from predict.box import Triple
-
-CHANNELS = ("boundary", "affinity_z", "affinity_y", "affinity_x")
-"""Output channels; the affinities are those to the −z, −y and −x neighbour."""
 
 STATISTICS_MOMENTUM = 0.02
 """The statistics used in evaluation are means over about the last 50 steps.
@@ -41,6 +39,7 @@ class UNetConfig:
         kernels: kernel size of every level, 1 or 3 along each axis.
         head_width: channels of the full-resolution head.
         in_channels: channels of the image.
+        boundary: how the boundary map is made of affinities; None if it is a channel of its own.
     """
 
     widths: tuple[int, ...]
@@ -48,6 +47,7 @@ class UNetConfig:
     kernels: tuple[Triple, ...]
     head_width: int = 8
     in_channels: int = 1
+    boundary: AffinityBoundary | None = None
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.shrinks) == len(self.kernels) > 0:
@@ -69,12 +69,13 @@ class UNetConfig:
         *,
         widths: tuple[int, ...] = (32, 64, 96),
         two_dimensional: bool = False,
+        boundary: AffinityBoundary | None = None,
     ) -> UNetConfig:
         """Return the shape that suits a voxel size; see `anisotropy.shrink_pattern`."""
         shrinks, kernels = shrink_pattern(
             voxel_size_nm, len(widths), two_dimensional=two_dimensional
         )
-        return cls(widths=widths, shrinks=shrinks, kernels=kernels)
+        return cls(widths=widths, shrinks=shrinks, kernels=kernels, boundary=boundary)
 
     @property
     def two_dimensional(self) -> bool:
@@ -100,6 +101,15 @@ class UNetConfig:
         """Return the width of the rim an input border can reach, a multiple of the stride."""
         z, y, x = (self._halo(axis) for axis in range(3))
         return z, y, x
+
+    @property
+    def lost_vox(self) -> Triple:
+        """Return 0: convolutions are padded."""
+        return 0, 0, 0
+
+    def build(self) -> BoundaryUNet:
+        """Return a network of this shape with random weights."""
+        return BoundaryUNet(self)
 
     def _halo(self, axis: int) -> int:
         """Follow an input border through the network along one axis."""
@@ -169,7 +179,7 @@ class ResidualBlock(nn.Module):
         return functional.relu(h + self.second_norm(self.second(h)))
 
 
-class BoundaryUNet(nn.Module):
+class BoundaryUNet(BoundaryNetwork):
     """A U-Net with residual blocks, summed skips and an optional shrinking stem.
 
     Skips are summed, not concatenated, and blocks are residual, after Lee et al. 2017 ("Superhuman
@@ -182,7 +192,8 @@ class BoundaryUNet(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config: UNetConfig = config
+        n_channels = len(channels_of(config))
         widths, shrinks = config.widths, config.shrinks
         self.stem: nn.Module = nn.Identity()
         first_channels = config.in_channels
@@ -202,7 +213,7 @@ class BoundaryUNet(nn.Module):
         )
         self.enlarge: nn.Module = nn.Identity()
         if shrinks[0] == (1, 1, 1):
-            self.head: nn.Module = nn.Conv3d(widths[0], len(CHANNELS), 1)
+            self.head: nn.Module = nn.Conv3d(widths[0], n_channels, 1)
         else:
             self.enlarge = nn.ConvTranspose3d(
                 widths[0], config.head_width, shrinks[0], stride=shrinks[0]
@@ -216,7 +227,7 @@ class BoundaryUNet(nn.Module):
                     padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
                 ),
                 nn.ReLU(),
-                nn.Conv3d(2 * config.head_width, len(CHANNELS), 1),
+                nn.Conv3d(2 * config.head_width, n_channels, 1),
             )
 
     def forward(self, image: torch.Tensor, inner_only: bool = False) -> torch.Tensor:
@@ -228,7 +239,7 @@ class BoundaryUNet(nn.Module):
                 border is felt, and spare the decoder the rest.
 
         Returns:
-            (n, 4, z, y, x) logits in the order of `CHANNELS`.
+            (n, c, z, y, x) logits of the channels of `boundary_network.channels_of`.
         """
         config = self.config
         crops = config.crops() if inner_only else None

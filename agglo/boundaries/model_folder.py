@@ -20,15 +20,22 @@ import torch
 from agglo.checkpoint_file import plain_value
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
+from predict.boundary_network import AffinityBoundary, channels_of
 from predict.box import Box, Triple
+from predict.convnet import ConvNetConfig
 from predict.folds import fold_parts
 from predict.image_normalisation import ImageNormalisation, Sliceable
 from predict.unet import UNetConfig
 
 MODEL_FILE = "model.json"
 
-MODEL_VERSION = 1
-"""Raised whenever an older reader would misunderstand the folder."""
+MODEL_VERSION = 2
+"""Raised whenever an older reader would misunderstand the folder.
+
+Version 1 had networks with a boundary channel only, trained with cross-entropy, and said neither.
+"""
+
+READ_VERSIONS = (1, 2)
 
 FINGERPRINT_SECTIONS = 16
 """So many sections of a volume, at equal distances, go into its fingerprint."""
@@ -62,14 +69,16 @@ class BoundaryModel:
         volumes: what it was trained on.
         scores: of each fold, on the validation part of what that fold was trained on.
         weights: of each fold.
+        loss: what was minimised.
     """
 
-    network: UNetConfig
+    network: UNetConfig | ConvNetConfig
     voxel_size_nm: tuple[float, float, float]
     normalisation: ImageNormalisation
     volumes: tuple[TrainedOn, ...]
     scores: tuple[dict[str, float], ...]
     weights: tuple[dict[str, torch.Tensor], ...]
+    loss: str = "bce"
 
     @property
     def n_folds(self) -> int:
@@ -96,7 +105,9 @@ def write_model(folder: Path, model: BoundaryModel) -> None:
     described = {
         "format": "agglo boundary model",
         "version": MODEL_VERSION,
-        "network": asdict(model.network),
+        "network": {"kind": kind_of(model.network), **asdict(model.network)},
+        "channels": channels_of(model.network),
+        "loss": model.loss,
         "voxel_size_nm": model.voxel_size_nm,
         "normalisation": asdict(model.normalisation),
         "volumes": [asdict(volume) for volume in model.volumes],
@@ -133,13 +144,7 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
         network = described["network"]
         digests = described["weights_sha256"]
         return BoundaryModel(
-            network=UNetConfig(
-                widths=tuple(network["widths"]),
-                shrinks=tuple(map(_triple, network["shrinks"])),
-                kernels=tuple(map(_triple, network["kernels"])),
-                head_width=network["head_width"],
-                in_channels=network["in_channels"],
-            ),
+            network=_network(network),
             voxel_size_nm=_spacing(described["voxel_size_nm"]),
             normalisation=ImageNormalisation(**described["normalisation"]),
             volumes=tuple(
@@ -151,6 +156,7 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
                 _read_weights(folder / _weights_file(fold), digest, argument)
                 for fold, digest in enumerate(digests)
             ),
+            loss=described.get("loss", "bce"),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -180,10 +186,10 @@ def _read_description(file: Path, argument: str) -> dict[str, Any]:
         raise InputError(f"{argument}: {file} cannot be read ({error}).") from error
     if not isinstance(described, dict) or described.get("format") != "agglo boundary model":
         raise InputError(f"{argument}: {file} does not describe a boundary model.")
-    if described.get("version") != MODEL_VERSION:
+    if described.get("version") not in READ_VERSIONS:
         raise InputError(
             f"{argument}: {file} has version {described.get('version')}, "
-            f"but version {MODEL_VERSION} is read here."
+            f"but versions {' and '.join(map(str, READ_VERSIONS))} are read here."
         )
     return described
 
@@ -202,6 +208,32 @@ def _read_weights(file: Path, digest: str, argument: str) -> dict[str, torch.Ten
 
 def _weights_file(fold: int) -> str:
     return f"fold_{fold}.pt"
+
+
+def kind_of(network: UNetConfig | ConvNetConfig) -> str:
+    """Return the name of a kind of network, as `--model` takes it."""
+    return "convnet" if isinstance(network, ConvNetConfig) else "unet"
+
+
+def _network(described: dict[str, Any]) -> UNetConfig | ConvNetConfig:
+    """Return the shape of a network; version 1 knew U-Nets with a boundary channel only."""
+    kind = described.get("kind", "unet")
+    rule = described.get("boundary")
+    widths = tuple(described["widths"])
+    kernels = tuple(map(_triple, described["kernels"]))
+    n_in = described["in_channels"]
+    if kind == "convnet":
+        return ConvNetConfig(widths, kernels, AffinityBoundary(**described["boundary"]), n_in)
+    if kind != "unet":
+        raise ValueError(f"network of kind {kind!r}")
+    return UNetConfig(
+        widths=widths,
+        shrinks=tuple(map(_triple, described["shrinks"])),
+        kernels=kernels,
+        head_width=described["head_width"],
+        in_channels=n_in,
+        boundary=None if rule is None else AffinityBoundary(**rule),
+    )
 
 
 def _triple(values: list[int]) -> Triple:

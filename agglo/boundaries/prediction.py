@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class PredictionActor:
         normalisation: ImageNormalisation,
         parts: tuple[Box, ...] | None,
         output: BlockHandle,
+        affinities: BlockHandle | None,
     ) -> None:
         """Take the model, and the part of each fold if the prediction is out of fold."""
         torch.set_num_threads(1)
@@ -58,14 +60,18 @@ class PredictionActor:
         self.regions = [(whole(image.shape), networks)]
         if parts is not None:
             self.regions = [(part, [one]) for part, one in zip(parts, networks, strict=True)]
-        self.image, self.normalisation, self.output = image, normalisation, output
+        self.image, self.normalisation = image, normalisation
+        self.output, self.affinities = output, affinities
 
     def predict(self, block: Box) -> None:
         """Predict a block, whole cells of the output's grid, and write it."""
         options = {"normalisation": self.normalisation, "device": self.device}
         predicted = predict_regions(self.regions, self.image, block, **options)
         self.output.write(block.start, predicted[0])
-        self.output.write((0, *block.start), predicted[1:], AFFINITIES)
+        if self.affinities is None:
+            self.output.write((0, *block.start), predicted[1:], AFFINITIES)
+        else:
+            self.affinities.write((0, *block.start), predicted[1:])
 
 
 def predict_boundaries(
@@ -73,6 +79,7 @@ def predict_boundaries(
     model: Path | str,
     out: str,
     *,
+    affinities: str | None = None,
     out_of_fold: bool = False,
     voxel_size_nm: VoxelSize | None = None,
     device: compute_device.DeviceName = "auto",
@@ -88,6 +95,7 @@ def predict_boundaries(
         image: address of the image.
         model: the model folder.
         out: address of the boundary map; the affinities are `OUT:affinities`.
+        affinities: address of the affinities, if they are to be a volume of their own instead.
         out_of_fold: predict each part by the fold that did not see it.
         voxel_size_nm: for a file that states none.
         device: where to compute.
@@ -99,7 +107,13 @@ def predict_boundaries(
     Raises:
         InputError: see the sentence.
     """
-    check_output(out, overwrite=overwrite, nested=(AFFINITIES,))
+    nested = (AFFINITIES,) if affinities is None else ()
+    own = check_output(out, overwrite=overwrite, nested=nested).address
+    if affinities is not None:
+        other = check_output(affinities, argument="--affinities", overwrite=overwrite).address
+        inner, outer = other.absolute(), own.absolute()
+        if inner == outer or inner.path in outer.path.parents or outer.path in inner.path.parents:
+            raise InputError(f"--affinities: {affinities} is also --out, or one lies in the other.")
     trained = read_model(model)
     volume = open_volume(image, argument="--image", voxel_size_nm=voxel_size_nm)
     require_image(volume)
@@ -120,22 +134,28 @@ def predict_boundaries(
     chosen = choose_device(device)
     blocks = plan_blocks(whole(volume.shape), DEFAULT_BLOCK)
     started = time.perf_counter()
-    with BlockWriter(
-        out,
-        ArrayLayout(volume.shape, np.float32),
-        voxel_size_nm=volume.voxel_size_nm or trained.voxel_size_nm,
-        overwrite=overwrite,
-        nested={AFFINITIES: ArrayLayout((3, *volume.shape), np.float32)},
-        attributes={
+    options: dict[str, Any] = {
+        "voxel_size_nm": volume.voxel_size_nm or trained.voxel_size_nm,
+        "overwrite": overwrite,
+        "attributes": {
             "model": str(Path(model).absolute()),
             "image": str(volume.address.absolute()),
             "out_of_fold": out_of_fold,
             "normalisation": [normalisation.mean, normalisation.deviation],
         },
-    ) as writer:
+    }
+    layout = ArrayLayout((3, *volume.shape), np.float32)
+    with ExitStack() as outputs:
+        handle = None
+        if affinities is not None:
+            beside = BlockWriter(affinities, layout, argument="--affinities", **options)
+            handle = outputs.enter_context(beside).handle
+        nested_layouts = {AFFINITIES: layout} if affinities is None else {}
+        main = ArrayLayout(volume.shape, np.float32)
+        writer = outputs.enter_context(BlockWriter(out, main, nested=nested_layouts, **options))
         arguments = (
             *(trained, chosen, volume, normalisation),
-            *(parts if out_of_fold else None, writer.handle),
+            *(parts if out_of_fold else None, writer.handle, handle),
         )
         with (
             ActorPool(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,9 @@ from agglo.run_folder import RunFolder
 from agglo.volumes import VoxelSize, open_volume, require_same_shape, require_volume
 from analysis.input_error import InputError
 from predict import compute_device
+from predict.anisotropy import is_strongly_anisotropic
 from predict.augmentation import SAME_SIZE
+from predict.boundary_network import AffinityBoundary
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import zero_means_membrane
 from predict.boundary_training import (
@@ -42,6 +44,7 @@ from predict.boundary_training import (
     start_training,
     train_interval,
 )
+from predict.convnet import ConvNetConfig
 from predict.folds import split_volume
 from predict.image_normalisation import (
     ImageNormalisation,
@@ -53,6 +56,13 @@ from predict.unet import UNetConfig
 
 MAX_THREADS = 8
 """More threads than this do not make a small network faster."""
+
+Model = Literal["unet", "convnet"]
+
+Loss = Literal["bce", "malis"]
+
+WIDTHS: dict[Model, tuple[int, ...]] = {"unet": (16, 32, 64), "convnet": (12, 12, 12)}
+"""Channels of each level of a U-Net, and of each hidden layer of a ConvNet, by default."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +77,8 @@ class BoundaryConfig:
     """wall time of all folds together"""
     steps: int | None = None
     """steps of each fold instead of minutes, for a run that can be repeated exactly"""
-    widths: tuple[int, ...] = (16, 32, 64)
-    """channels of each level of the network"""
+    widths: tuple[int, ...] | None = None
+    """channels of each level or hidden layer; None: 16 32 64 of a unet, 12 12 12 of a convnet"""
     two_dimensional: bool = False
     """train on every section alone"""
     zero_is_membrane: bool | None = None
@@ -99,7 +109,7 @@ class FoldTrainer:
 
     def __init__(
         self,
-        network: UNetConfig,
+        network: UNetConfig | ConvNetConfig,
         training: BoundaryTraining,
         n_folds: int,
         device: compute_device.DeviceName,
@@ -149,6 +159,8 @@ def train_boundaries(
     out: Path | str,
     config: BoundaryConfig | None = None,
     *,
+    model: Model = "unet",
+    loss: Loss = "bce",
     voxel_size_nm: VoxelSize | None = None,
     device: compute_device.DeviceName = "auto",
     resume: bool = False,
@@ -162,6 +174,9 @@ def train_boundaries(
         labels: addresses of their labels, in the same order.
         out: the model folder.
         config: what the model depends on.
+        model: `unet` or `convnet`, which predicts affinities alone.
+        loss: `bce` is class-balanced cross-entropy, which trains a U-Net's boundary map too;
+            `malis` trains affinities alone, with constrained MALIS added in the second half.
         voxel_size_nm: for files that state none.
         device: where to compute.
         resume: go on with an unfinished folder of the same configuration and volumes.
@@ -180,10 +195,9 @@ def train_boundaries(
         minutes=_minutes_each(config, n_actors),
         steps=config.steps,
         seed=config.seed,
+        loss=loss,
     )
-    network = UNetConfig.for_voxel_size(
-        size, widths=config.widths, two_dimensional=config.two_dimensional
-    )
+    network = network_for(model, loss, volumes, size, config)
     normalisation = measure_normalisation(volumes[0].image)
     described = [
         (normalisation_for(volume.image, normalisation), volume.zero_is_membrane)
@@ -200,6 +214,8 @@ def train_boundaries(
     described_run = {
         "command": "boundaries train",
         **asdict(config),
+        "model": model,
+        "loss": loss,
         "volumes": [asdict(volume.record) for volume in volumes],
         "voxel_size_nm": size,
     }
@@ -211,16 +227,53 @@ def train_boundaries(
             FoldTrainer, arguments, n_actors=n_actors, num_cpus=n_threads, num_gpus=n_gpus
         ) as pool:
             states = _train(pool, run, config.folds, training, on_evaluation)
-        model = BoundaryModel(
+        trained = BoundaryModel(
             network=network,
             voxel_size_nm=size,
             normalisation=normalisation,
             volumes=tuple(volume.record for volume in volumes),
             scores=tuple(best_evaluation(state) for state in states),
             weights=tuple(state["best_network"] for state in states),
+            loss=loss,
         )
-        write_model(run.path, model)
-    return model
+        write_model(run.path, trained)
+    return trained
+
+
+def network_for(
+    model: Model,
+    loss: Loss,
+    volumes: Sequence[OpenedVolume],
+    size: VoxelSize,
+    config: BoundaryConfig,
+) -> UNetConfig | ConvNetConfig:
+    """Return the shape of the network; a boundary map is made of affinities as the labels draw it.
+
+    Args:
+        model: kind of network.
+        loss: what is minimised; only cross-entropy trains a boundary channel.
+        volumes: whether 0 is membrane in them.
+        size: of their voxels.
+        config: widths, and whether sections stand alone.
+    """
+    if model not in WIDTHS:
+        raise InputError(f"--model: it must be unet or convnet, got {model!r}.")
+    widths = WIDTHS[model] if config.widths is None else config.widths
+    boundary = AffinityBoundary(
+        take="mean" if any(volume.zero_is_membrane for volume in volumes) else "least",
+        in_section=config.two_dimensional or is_strongly_anisotropic(size),
+    )
+    flat = config.two_dimensional
+    if model == "convnet":
+        return ConvNetConfig.for_voxel_size(
+            size, boundary=boundary, widths=widths, two_dimensional=flat
+        )
+    return UNetConfig.for_voxel_size(
+        size,
+        widths=widths,
+        two_dimensional=flat,
+        boundary=boundary if loss == "malis" else None,
+    )
 
 
 def open_training_volumes(

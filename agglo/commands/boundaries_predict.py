@@ -26,6 +26,8 @@ class Command:
     """model folder"""
     out: str
     """where the boundary map goes; the affinities are OUT:affinities"""
+    affinities: str | None = None
+    """where the affinities (3, z, y, x) go instead, to the -z, -y and -x neighbour"""
     out_of_fold: bool = False
     """for a volume the model was trained on: predict each part by the fold that did not see it"""
     voxel_size_nm: VoxelSizeNm = None
@@ -42,11 +44,14 @@ class Command:
     def run(self) -> None:
         """Predict."""
         require_lasting(Path(self.out))
+        if self.affinities:
+            require_lasting(Path(self.affinities))
         with ray_session():
             results = predict_boundaries(
                 self.image,
                 self.model,
                 self.out,
+                affinities=self.affinities,
                 out_of_fold=self.out_of_fold,
                 voxel_size_nm=self.voxel_size_nm,
                 device=self.device,

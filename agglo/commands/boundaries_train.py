@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from agglo.boundaries.training import BoundaryConfig, train_boundaries
+from agglo.boundaries.training import BoundaryConfig, Loss, Model, train_boundaries
 from agglo.cluster import ray_session, require_lasting
 from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
@@ -32,10 +32,10 @@ class Command:
     """model folder"""
     config: BoundaryConfig = field(default_factory=BoundaryConfig)
     """what the model depends on"""
-    model: Literal["unet"] = "unet"
-    """kind of network"""
-    loss: Literal["bce"] = "bce"
-    """what is minimised: class-balanced cross-entropy"""
+    model: Model = "unet"
+    """kind of network: a U-Net, or the classic ConvNet, which predicts affinities alone"""
+    loss: Loss = "bce"
+    """what is minimised: class-balanced cross-entropy, or it and then MALIS on affinities too"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -58,25 +58,28 @@ class Command:
                 logger.info("%s", line_of(record))
                 bar.advance(loss=record["val_loss"])
 
-            model = train_boundaries(
+            trained = train_boundaries(
                 self.image,
                 self.labels,
                 self.out,
                 self.config,
+                model=self.model,
+                loss=self.loss,
                 voxel_size_nm=self.voxel_size_nm,
                 device=self.device,
                 resume=self.resume,
                 overwrite=self.overwrite,
                 on_evaluation=on_evaluation,
             )
-        console.print(f"boundary model of {model.n_folds} folds in {self.out}")
+        console.print(f"boundary model of {trained.n_folds} folds in {self.out}")
         if self.json:
-            write_json(self.json, {"folds": model.n_folds, "evaluations": records})
+            write_json(self.json, {"folds": trained.n_folds, "evaluations": records})
 
 
 def line_of(record: dict[str, Any]) -> str:
     """Say in a line what an evaluation found."""
+    malis = f"MALIS {record['val_malis']:.4f}, " if "val_malis" in record else ""
     return (
         f"fold {record['fold']}, step {record['step']}, validation loss {record['val_loss']:.4f}, "
-        f"AUC {record['val_auc']:.4f}, AP {record['val_ap']:.4f}, {record['seconds']:.0f} s"
+        f"{malis}AUC {record['val_auc']:.4f}, AP {record['val_ap']:.4f}, {record['seconds']:.0f} s"
     )

@@ -17,7 +17,9 @@ from agglo.boundaries.model_folder import (
     write_model,
 )
 from analysis.input_error import InputError
+from predict.boundary_network import AffinityBoundary
 from predict.box import Box
+from predict.convnet import ConvNetConfig
 from predict.image_normalisation import ImageNormalisation
 from predict.unet import BoundaryUNet, UNetConfig
 
@@ -50,6 +52,44 @@ def test_what_is_written_is_read(tmp_path: Path):
         assert all(torch.equal(known[name], found[name]) for name in known)
     described = json.loads((tmp_path / MODEL_FILE).read_text())
     assert described["fold_parts"][0] == [[[0, 0, 0], [4, 6, 10]], [[0, 0, 10], [4, 6, 20]]]
+
+
+def test_affinities_and_loss_are_kept(tmp_path: Path):
+    network = replace(NETWORK, boundary=AffinityBoundary("mean", True))
+    model = replace(
+        _model(), network=network, loss="malis", weights=(network.build().state_dict(),)
+    )
+    write_model(tmp_path, model)
+    again = read_model(tmp_path)
+    assert again.network == network
+    assert again.loss == "malis"
+    described = json.loads((tmp_path / MODEL_FILE).read_text())
+    assert described["channels"] == ["affinity_z", "affinity_y", "affinity_x"]
+
+
+def test_a_convnet_is_kept(tmp_path: Path):
+    network = ConvNetConfig.for_voxel_size(
+        (30, 6, 6), boundary=AffinityBoundary("least", True), widths=(3, 4)
+    )
+    model = replace(_model(), network=network, weights=(network.build().state_dict(),))
+    write_model(tmp_path, model)
+    assert read_model(tmp_path).network == network
+    file = tmp_path / MODEL_FILE
+    file.write_text(file.read_text().replace('"convnet"', '"forest"'))
+    with pytest.raises(InputError, match=r"model.json is damaged .*network of kind 'forest'"):
+        read_model(tmp_path)
+
+
+def test_a_folder_of_version_1_is_read(tmp_path: Path):
+    model = _model()
+    write_model(tmp_path, model)
+    file = tmp_path / MODEL_FILE
+    described = json.loads(file.read_text())
+    del described["network"]["kind"], described["network"]["boundary"]
+    del described["channels"], described["loss"]
+    file.write_text(json.dumps({**described, "version": 1}))
+    again = read_model(tmp_path)
+    assert replace(again, weights=()) == replace(model, weights=())
 
 
 def test_parts_are_known_by_the_content_of_a_volume():
@@ -95,7 +135,7 @@ def _damage(folder: Path, what: str) -> None:
     ("what", "message"),
     [
         ("unfinished", "--model: .* has no model.json; its training has not ended"),
-        ("version", "has version 99, but version 1 is read here"),
+        ("version", "has version 99, but versions 1 and 2 are read here"),
         ("other", "does not describe a boundary model"),
         ("half_json", "model.json cannot be read"),
         ("missing_key", "model.json is damaged .*normalisation"),

@@ -25,6 +25,7 @@ from analysis.input_error import InputError
 from analysis.label_borders import border_mask
 from predict.blockwise import predict_volume
 from predict.boundary_training import load_network
+from predict.box import whole
 from predict.compute_device import choose_device
 from predict.folds import fold_parts
 
@@ -122,6 +123,50 @@ def test_out_of_fold_and_mean_predictions(trained: Path, volume: Path, tmp_path:
         assert score_boundaries(found[0], border_mask(labels)).auc > 0.8
 
 
+def test_malis_trains_affinities_and_they_go_where_they_are_wanted(volume: Path, tmp_path: Path):
+    model = _train(volume, tmp_path / "model", replace(CONFIG, folds=1), loss="malis")
+    again = read_model(tmp_path / "model")
+    assert _equal(model, again)
+    assert again.loss == "malis"
+    rule = again.network.boundary
+    assert rule is not None
+    assert rule.take == "least"  # of labels that touch
+    assert "val_malis" in again.scores[0]
+    out, beside = tmp_path / "map.zarr", tmp_path / "affinities.zarr"
+    predict_boundaries(f"{volume}:raw", tmp_path / "model", str(out), affinities=str(beside))
+    boundaries = open_volume(str(out), argument="--boundaries")
+    affinities = open_volume(str(beside), argument="--boundaries")
+    assert affinities.shape == (3, *SHAPE)
+    assert affinities.attributes["model"] == boundaries.attributes["model"]
+    expected = rule.apply(affinities.read(), whole(SHAPE), SHAPE)
+    np.testing.assert_allclose(boundaries.read(), expected, atol=1e-6)
+    with pytest.raises(InputError):
+        open_volume(f"{out}:affinities", argument="--boundaries")
+    with pytest.raises(InputError, match=r"--affinities: .* is also --out"):
+        predict_boundaries(
+            f"{volume}:raw", tmp_path / "model", str(out), affinities=str(out), overwrite=True
+        )
+    with pytest.raises(InputError, match=r"--affinities: .*exists"):
+        predict_boundaries(
+            f"{volume}:raw", tmp_path / "model", str(tmp_path / "b.zarr"), affinities=str(beside)
+        )
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def test_a_convnet_is_trained_and_applied_alike(volume: Path, tmp_path: Path):
+    config = BoundaryConfig(steps=20, folds=1, widths=(4, 4), seed=3)
+    model = _train(volume, tmp_path / "model", config, model="convnet")
+    predict_boundaries(f"{volume}:raw", tmp_path / "model", str(tmp_path / "map.zarr"))
+    found = open_volume(str(tmp_path / "map.zarr"), argument="--boundaries").read()
+    device = choose_device("cpu")
+    network = load_network(model.network, model.weights[0], device)
+    image = open_volume(f"{volume}:raw", argument="--image").read()
+    expected = predict_volume([network], image, normalisation=model.normalisation, device=device)
+    np.testing.assert_allclose(found, expected[0], atol=0.02)
+    with pytest.raises(InputError, match="--model: it must be unet or convnet, got 'forest'"):
+        _train(volume, tmp_path / "other", config, model="forest")
+
+
 def test_a_volume_of_another_range_is_predicted_alike(trained: Path, volume: Path, tmp_path: Path):
     model = read_model(trained)
     image = open_volume(f"{volume}:other", argument="--image").read()
@@ -200,6 +245,7 @@ def test_bad_input(volume: Path, trained: Path, tmp_path: Path):
     refuse(["raw"], ["gt"], "labels leave only .* to train on", config=replace(CONFIG, folds=30))
     refuse(["raw"], ["gt"], "--folds: at least 1", config=replace(CONFIG, folds=0))
     refuse(["raw"], ["gt"], "device", device="tpu")
+    refuse(["raw"], ["gt"], "loss must be bce or malis, got 'hinge'", loss="hinge")
     with pytest.raises(InputError, match=r"--out: .*exists"):
         _train(volume, trained)
 

@@ -14,10 +14,12 @@ from predict.blockwise import (
     predict_volume,
     read_reflected,
 )
+from predict.boundary_network import AffinityBoundary, BoundaryNetwork, NetworkConfig
 from predict.box import Box, whole
 from predict.compute_device import choose_device
+from predict.convnet import ConvNetConfig
 from predict.image_normalisation import ImageNormalisation
-from predict.unet import BoundaryUNet, UNetConfig
+from predict.unet import UNetConfig
 
 DEVICE = choose_device("cpu", bfloat16=False)
 SAME = ImageNormalisation(0, 1)
@@ -26,12 +28,24 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6, 8)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
+    "convnet": ConvNetConfig.for_voxel_size(
+        (8, 8, 8), widths=(4, 5), boundary=AffinityBoundary("least", False)
+    ),
+    "convnet_anisotropic": ConvNetConfig.for_voxel_size(
+        (30, 6, 6), widths=(4, 5), boundary=AffinityBoundary("mean", True)
+    ),
+    "affinities": UNetConfig.for_voxel_size(
+        (8, 8, 8), widths=(4, 6), boundary=AffinityBoundary("least", False)
+    ),
+    "affinities_2d": UNetConfig.for_voxel_size(
+        (30, 6, 6), widths=(4, 6), two_dimensional=True, boundary=AffinityBoundary("mean", True)
+    ),
 }
 
 
-def _network(config: UNetConfig, seed: int = 0) -> BoundaryUNet:
+def _network(config: NetworkConfig, seed: int = 0) -> BoundaryNetwork:
     torch.manual_seed(seed)
-    return BoundaryUNet(config).eval()
+    return config.build().eval()
 
 
 def _image(shape) -> np.ndarray:
@@ -103,6 +117,18 @@ def test_two_dimensional_says_nothing_about_the_next_section():
     )
     assert (predicted[1] == 0).all()
     assert (predicted[[0, 2, 3]] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["affinities", "affinities_2d", "convnet"])
+def test_the_boundary_map_is_made_of_the_affinities_of_the_whole_volume(name):
+    config = CONFIGS[name]
+    image = _image((9, 12, 14))
+    found = predict_volume([_network(config)], image, normalisation=SAME, device=DEVICE)
+    assert found.shape == (4, 9, 12, 14)
+    assert config.boundary is not None
+    expected = config.boundary.apply(found[1:], whole(image.shape), image.shape)
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    assert (found[1] == 0).all() == config.two_dimensional
 
 
 @settings(max_examples=40, deadline=None)

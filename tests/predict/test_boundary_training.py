@@ -11,9 +11,11 @@ from scipy import ndimage
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
 from predict.blockwise import predict_volume
+from predict.boundary_network import AffinityBoundary, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
 from predict.boundary_training import (
+    best_evaluation,
     boundary_loss,
     is_finished,
     start_training,
@@ -21,6 +23,7 @@ from predict.boundary_training import (
     train_interval,
 )
 from predict.compute_device import choose_device
+from predict.convnet import ConvNetConfig
 from predict.folds import VolumeSplit, split_volume
 from predict.image_normalisation import measure_normalisation
 from predict.training_patches import PatchSampler, TrainingVolume
@@ -32,6 +35,12 @@ FLAT = UNetConfig.for_voxel_size((50, 4, 4), widths=(8, 12), two_dimensional=Tru
 SETTINGS = BoundaryTraining(
     (8, 8, 8), steps=8, n_evaluations=4, batch_voxels=2 * 16**3, patch_voxels=16**3
 )
+
+AFFINITIES = replace(NETWORK, boundary=AffinityBoundary("least", False))
+CONVNET = ConvNetConfig.for_voxel_size(
+    (8, 8, 8), boundary=AffinityBoundary("least", False), widths=(8, 8)
+)
+MALIS = replace(SETTINGS, loss="malis")
 
 
 class Spy:
@@ -67,7 +76,7 @@ def _volume(shape=(24, 40, 32), fold=0, n_folds=2) -> TrainingVolume:
     return TrainingVolume(image, labels, measure_normalisation(image), False, split)
 
 
-def _train(training: BoundaryTraining, network=NETWORK, **options):
+def _train(training: BoundaryTraining, network: NetworkConfig = NETWORK, **options):
     return train_boundary_network(network, training, [_volume()], DEVICE, **options)
 
 
@@ -95,6 +104,67 @@ def test_it_learns_the_walls_it_has_not_seen():
         seen = known[channel]
         assert score_boundaries(predicted[channel][seen], target[channel][seen] > 0).auc > 0.85
     assert state["step"] == 80
+
+
+def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
+    records = []
+    training = replace(MALIS, steps=80, n_evaluations=4)
+    network, state = _train(
+        training, AFFINITIES, on_evaluation=lambda record, _: records.append(record)
+    )
+    plain = _train(replace(training, malis_start=0.99), AFFINITIES)[1]["evaluations"]
+    assert records[1]["loss"] == plain[1]["loss"]
+    assert records[2]["loss"] > plain[2]["loss"] + 0.1  # a term more
+    assert records[-1]["val_auc"] > 0.85
+    assert records[-1]["val_malis"] < records[0]["val_malis"]
+    best = min(record["val_malis"] for record in records)
+    assert state["best_network"].keys() == network.state_dict().keys()
+    assert best_evaluation(state)["val_malis"] == best
+
+
+def test_a_malis_run_is_resumed_to_the_same_weights():
+    states = []
+    whole_run, _ = _train(MALIS, AFFINITIES, on_evaluation=lambda _, state: states.append(state))
+    resumed, _ = _train(MALIS, AFFINITIES, state=states[2])
+    assert _equal(whole_run.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.parametrize("loss", ["bce", "malis"])
+def test_a_classic_network_learns_too(loss):
+    training = replace(SETTINGS, steps=40, n_evaluations=2, loss=loss, patch_voxels=12**3)
+    _, state = _train(training, CONVNET)
+    assert best_evaluation(state)["val_auc"] > 0.8
+
+
+def test_a_valid_network_gets_larger_patches():
+    sampler = PatchSampler(CONVNET, SETTINGS, [_volume((40, 60, 80))])
+    assert CONVNET.lost_vox == (6, 6, 6)
+    assert sampler.patch_shape == (16 + 12,) * 3
+    image, labels = _cells((12, 40, 40), 10, seed=0)
+    thin = TrainingVolume(
+        image, labels, measure_normalisation(image), False, split_volume(image.shape, 2, 0)
+    )
+    with pytest.raises(InputError, match=r"but the network needs at least \(13, 13, 13\)"):
+        PatchSampler(CONVNET, SETTINGS, [thin])
+
+
+def test_cross_entropy_alone_can_train_affinities():
+    network, state = _train(SETTINGS, AFFINITIES)
+    assert network.state_dict()["head.2.weight"].shape[0] == 3
+    assert "val_malis" not in state["evaluations"][0]
+
+
+def test_patches_come_with_their_labels():
+    volume = _volume()
+    sampler = PatchSampler(NETWORK, SETTINGS, [volume])
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        _, target, known, labels = sampler.patch(rng)
+        inside = boundary_targets(labels, zero_is_membrane=False, in_section=False).target[1:]
+        for axis in range(3):
+            part = (axis, *(slice(None),) * axis, slice(1, None))
+            np.testing.assert_array_equal(target[1:][part], inside[part])
+        assert known.any()
 
 
 def test_same_seed_same_weights_and_resuming_changes_nothing():
@@ -209,7 +279,7 @@ def test_targets_of_a_patch_are_those_of_the_whole_volume(network):
     assert normalisation.deviation > 0
     rng = np.random.default_rng(1)
     for _ in range(30):
-        index, target, known = sampler.patch(rng)
+        index, target, known, _ = sampler.patch(rng)
         assert index.shape == sampler.patch_shape
         expected = whole_target[0].ravel()[index.astype(int)]
         np.testing.assert_array_equal(target[0], expected)
@@ -278,6 +348,9 @@ def test_sections_labelled_alone_train_a_flat_network():
         ({"steps": None, "minutes": -1.0}, "minutes must be positive, got -1.0"),
         ({"steps": 3}, r"steps must be at least n_evaluations \(4\), got 3"),
         ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"loss": "hinge"}, "loss must be bce or malis, got 'hinge'"),
+        ({"malis_start": 1.0}, "malis_start must be in 0..1, below 1, got 1.0"),
+        ({"malis_weight": 0.0}, "malis_weight must be positive, got 0.0"),
         ({"voxel_size_nm": (1, 1)}, "voxel_size_nm must be three positive numbers"),
     ],
 )
@@ -288,6 +361,8 @@ def test_bad_settings(change, message):
 
 def test_bad_volumes():
     volume = _volume()
+    with pytest.raises(InputError, match="loss malis needs a network whose boundary map is made"):
+        start_training(NETWORK, MALIS, [volume])
     with pytest.raises(InputError, match=r"same shape, got \(24, 40, 32\) and \(23, 40, 32\)"):
         replace(volume, labels=np.asarray(volume.labels)[1:])
     with pytest.raises(InputError, match="labels have no boundary in the part to train on"):
