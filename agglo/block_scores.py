@@ -5,6 +5,7 @@ All triples are z, y, x.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agglo.evaluation_result import WarpingOptions
 from agglo.volumes import Volume, require_volume
 from analysis.contingency import Contingency, ContingencyCounter
-from analysis.label_borders import drop_borders
+from analysis.label_borders import drop_borders, interior_mask, membrane_mask
+from analysis.warping_clusters import mismatch_clusters
 from analysis.warping_error import segmentation_warping_error
-from analysis.warping_types import WarpingResult
+from analysis.warping_types import Mismatch, WarpingResult
 
 BLOCK_VOX = (128, 256, 256)
 """What is read at once: whole chunks of 64³, 67 MB of 64-bit labels."""
@@ -45,16 +48,19 @@ class VolumeCounts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SectionWarping:
+class LabelWarping:
     """The warping error of all sections, and everything about the worst.
 
     Attributes:
         section_errors: (Z,) float64, remaining mismatches / pixels of each section.
-        worst: the result of the section with the largest error alone.
+        worst: the result in the section with the largest error alone.
+        clusters: clusters of mismatches of each type, by its name, summed over the sections
+            where they are what was warped.
     """
 
     section_errors: npt.NDArray[np.float64]
     worst: WarpingResult
+    clusters: dict[str, int]
 
     @property
     def error(self) -> float:
@@ -102,29 +108,40 @@ def count_volumes(
     return VolumeCounts({name: c.table() for name, c in counters.items()}, is_labelled)
 
 
-def warp_sections(segmentation: Volume, labels: Volume, *, widen_vox: int) -> SectionWarping:
-    """Warp the truth to a segmentation section by section, a few sections in memory at a time.
+def warp_labels(segmentation: Volume, labels: Volume, options: WarpingOptions) -> LabelWarping:
+    """Warp the truth to a segmentation, in 3D, or a few sections in memory at a time.
+
+    In sections, membranes between touching labels are widened by one pixel on each side; in 3D
+    they are the voxels on both sides.
 
     Args:
         segmentation: the proposal.
         labels: the truth.
-        widen_vox: as for `segmentation_warping_error`.
+        options: how to warp; not `none`.
     """
     errors: list[npt.NDArray[np.float64]] = []
+    counts = Counter({kind.name.lower(): 0 for kind in Mismatch if kind})
     worst: WarpingResult | None = None
-    for box in sections_of(labels.shape):
+    is_volume = options.unit == "volume"
+    for box in [_whole(labels.shape)] if is_volume else sections_of(labels.shape):
+        truth = read_labels(labels, box)
+        interior = ~membrane_mask(truth) if is_volume else interior_mask(truth, widen_vox=1)
         result = segmentation_warping_error(
-            read_labels(segmentation, box), read_labels(labels, box), widen_vox=widen_vox
+            read_labels(segmentation, box),
+            truth,
+            widen_vox=0 if is_volume else 1,
+            foreground=options.foreground,
+            mask=options.mask(interior),
         )
         errors.append(result.section_errors)
+        wrong = np.flatnonzero(result.section_errors).tolist()
+        for part in [result] if is_volume else (_section_of(result, z) for z in wrong):
+            counts.update(mismatch_clusters(part).counts)
         z = int(result.section_errors.argmax())
         if worst is None or result.section_errors[z] > worst.error:
-            one = slice(box[0].start + z, box[0].start + z + 1), box[1], box[2]
-            worst = segmentation_warping_error(
-                read_labels(segmentation, one), read_labels(labels, one), widen_vox=widen_vox
-            )
+            worst = _section_of(result, z)
     assert worst is not None
-    return SectionWarping(np.concatenate(errors), worst)
+    return LabelWarping(np.concatenate(errors), worst, dict(counts))
 
 
 def sample_labels(
@@ -174,6 +191,24 @@ def sections_of(shape: tuple[int, ...]) -> Iterator[Box]:
     thickness = _thickness(n_y, n_x)
     for begin in range(0, n_z, thickness):
         yield slice(begin, min(begin + thickness, n_z)), slice(0, n_y), slice(0, n_x)
+
+
+def _whole(shape: tuple[int, ...]) -> Box:
+    """Return the box that is all of a volume."""
+    n_z, n_y, n_x = shape
+    return slice(0, n_z), slice(0, n_y), slice(0, n_x)
+
+
+def _section_of(result: WarpingResult, z: int) -> WarpingResult:
+    """Copy one section out of a result, so that the rest need not be kept."""
+    part = slice(z, z + 1)
+    return WarpingResult(
+        float(result.section_errors[z]),
+        result.section_errors[part].copy(),
+        result.warped[part].copy(),
+        result.mismatches[part].copy(),
+        result.foreground,
+    )
 
 
 def _thickness(n_y: int, n_x: int) -> int:

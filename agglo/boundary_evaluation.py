@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from agglo.cropped_part import require_same_part
-from agglo.evaluation_result import WARPING_CONVENTION, Evaluation, is_sectioned, no_truth
+from agglo.evaluation_result import (
+    Evaluation,
+    WarpingOptions,
+    cluster_scores,
+    is_sectioned,
+    no_truth,
+)
 from agglo.volumes import Volume, VoxelSize, open_matching, require_volume
 from analysis.affinity_scores import (
     AFFINITY_CONVENTION,
@@ -26,6 +32,7 @@ from analysis.input_error import InputError
 from analysis.label_borders import interior_mask, membrane_mask
 from analysis.thinned_scores import THINNED_CONVENTIONS, score_thinned
 from analysis.tolerant_scores import score_tolerant
+from analysis.warping_clusters import mismatch_clusters
 from analysis.warping_error import THRESHOLDS, warping_sweep
 from predict.boundary_targets import boundary_targets, zero_means_membrane
 
@@ -38,6 +45,7 @@ def evaluate_boundaries(
     image: str | None = None,
     threshold: float | None = None,
     localisation_tolerance: float = 2.0,
+    warping: WarpingOptions | None = None,
     with_pictures: bool = False,
     section: int | None = None,
     voxel_size_nm: VoxelSize | None = None,
@@ -52,6 +60,7 @@ def evaluate_boundaries(
         threshold: membrane from this value on, for warping error and thinned scores; if not given
             each takes the best for this truth, and says so (oracle threshold).
         localisation_tolerance: voxels by which a boundary may be off in `best_f_tolerant`.
+        warping: how to compute the warping error; by sections if not given, and never `none`.
         with_pictures: draw figures too.
         section: z of the section drawn beside others; else the one with most errors.
         voxel_size_nm: for volumes that state none.
@@ -65,10 +74,16 @@ def evaluate_boundaries(
         raise InputError(
             f"--localisation-tolerance must not be negative, but is {localisation_tolerance}."
         )
+    warping = warping or WarpingOptions()
+    if warping.unit == "none":
+        raise InputError(
+            "--warping none is for --segmentation, the warping error of a map belongs to it."
+        )
     argument = "--affinities" if are_affinities else "--boundaries"
     texts = {argument: boundaries, "--labels": labels, "--image": image}
     volumes, size = open_matching(texts, voxel_size_nm)
     require_same_part(volumes)
+    warping.check_size(volumes["--labels"])
     in_plane = is_sectioned(size)
     given = require_volume(
         volumes[argument], argument, "affinities" if are_affinities else "boundaries"
@@ -88,8 +103,16 @@ def evaluate_boundaries(
     thresholds = THRESHOLDS if threshold is None else (threshold,)
     thinned = score_thinned(proposal, interior, thresholds)
     thick = score_thinned(proposal, interior, thresholds, thin_borders=False)
-    warped = warping_sweep(proposal, interior, thresholds)
+    warped_from = ~membrane_mask(truth) if warping.unit == "volume" else interior
+    warped = warping_sweep(
+        proposal,
+        warped_from,
+        thresholds,
+        foreground=warping.foreground,
+        mask=warping.mask(warped_from),
+    )
     kind = "oracle threshold" if threshold is None else f"threshold {threshold:g}"
+    of_warping = kind if threshold is not None else f"{kind} of warping_error"
     scores: dict[str, float | int] = {
         "auc": scored.auc,
         "average_precision": scored.average_precision,
@@ -98,6 +121,7 @@ def evaluate_boundaries(
         "pixel_error": float(pixel_errors(proposal, interior, thresholds).min()),
         "warping_error": warped.minimum_error,
         "split_merge_error": warped.minimum_split_merge_error,
+        **cluster_scores(mismatch_clusters(warped.best).counts),
         "v_rand_thinned": thinned.best_v_rand,
         "v_info_thinned": thinned.best_v_info,
         "v_rand": thick.best_v_rand,
@@ -108,8 +132,9 @@ def evaluate_boundaries(
         **BOUNDARY_CONVENTIONS,
         "best_f_tolerant": tolerant.convention,
         "pixel_error": f"{PIXEL_ERROR_CONVENTION} ({kind})",
-        "warping_error": f"{WARPING_CONVENTION} ({kind})",
-        "split_merge_error": f"share of pixels typed split or merge after warping ({kind})",
+        "warping_error": f"{warping.convention} ({kind})",
+        "split_merge_error": f"{warping.split_merge_convention} ({kind})",
+        **{name: f"{text} ({of_warping})" for name, text in warping.cluster_conventions.items()},
         **{name: f"{text} ({kind})" for name, text in THINNED_CONVENTIONS.items()},
         "threshold": "that of v_rand_thinned, best for this truth" if threshold is None else kind,
     }

@@ -9,9 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from agglo.block_scores import Sections, count_volumes, require_labels, warp_sections
+from agglo.block_scores import LabelWarping, Sections, count_volumes, require_labels, warp_labels
 from agglo.cropped_part import require_same_part
-from agglo.evaluation_result import WARPING_CONVENTION, Evaluation, is_sectioned, no_truth
+from agglo.evaluation_result import (
+    Evaluation,
+    WarpingOptions,
+    cluster_scores,
+    is_sectioned,
+    no_truth,
+)
 from agglo.skeleton_evaluation import SKELETON_HEADER, SkeletonOptions, evaluate_skeletons
 from agglo.volumes import Volume, VoxelSize, open_matching, require_volume
 from analysis.border_errors import worst_sections
@@ -39,9 +45,7 @@ ZEROS_CONVENTIONS: dict[SegmentationZeros, str] = {
     "ignore": "; voxels of segment 0 dropped",
 }
 
-SEGMENTATION_WARPING_CONVENTION = (
-    f"{WARPING_CONVENTION}; both borders widened by one pixel, so that a shift of theirs is free"
-)
+_WIDENED = "; both borders widened by one pixel, so that a shift of theirs is free"
 
 _PLACES = 6
 """Crops in a figure of the worst mergers or splits."""
@@ -54,14 +58,14 @@ class SegmentationOptions:
     Attributes:
         border_tolerance: drop truth voxels within so many voxels of a true border.
         segmentation_zeros: what becomes of voxels that the segmentation leaves 0.
-        with_warping: compute the warping error, which takes longer than all the rest.
+        warping: how to compute the warping error, which takes longer than all the rest.
         n_worst: mergers and splits to list.
         skeletons: skeletons to measure along.
     """
 
     border_tolerance: int = 0
     segmentation_zeros: SegmentationZeros = "one-segment"
-    with_warping: bool = True
+    warping: WarpingOptions = field(default_factory=WarpingOptions)
     n_worst: int = 10
     skeletons: SkeletonOptions = field(default_factory=SkeletonOptions)
 
@@ -87,7 +91,8 @@ def evaluate_segmentation(
 ) -> Evaluation:
     """Measure a segmentation against true labels, along skeletons, or both.
 
-    Volumes are read block by block, so they need not fit into memory.
+    Volumes are read block by block, so they need not fit into memory; what is warped as a whole,
+    a section or the volume, must.
 
     Args:
         segmentation: address of the proposal.
@@ -140,6 +145,7 @@ def _against_labels(
     truth = volumes["--labels"]
     for volume in (truth, *proposals.values()):
         require_labels(volume)
+    options.warping.check_size(truth)
     tolerance = options.border_tolerance
     singletons = options.segmentation_zeros == "singletons"
     counts = count_volumes(
@@ -170,13 +176,19 @@ def _against_labels(
         )
     }
     proposal = volumes["--segmentation"]
-    warped = warp_sections(proposal, truth, widen_vox=1) if options.with_warping else None
-    if warped is not None:
+    conventions = dict(CONVENTIONS)
+    warped: LabelWarping | None = None
+    if options.warping.unit != "none":
+        warped = warp_labels(proposal, truth, options.warping)
         scores["warping_error"] = warped.error
+        scores |= cluster_scores(warped.clusters)
+        conventions["warping_error"] = options.warping.convention
+        if options.warping.unit == "sections":
+            conventions["warping_error"] += _WIDENED
+        conventions |= options.warping.cluster_conventions
     scores |= {"n_segments": scored.n_segments, "n_labels": scored.n_labels}
     if "--superpixels" in counts.tables:
         scores |= _floor(counts.tables["--superpixels"], singletons)
-    conventions = {**CONVENTIONS, "warping_error": SEGMENTATION_WARPING_CONVENTION}
     conventions["vi"] += ZEROS_CONVENTIONS[options.segmentation_zeros]
     if tolerance:
         conventions["vi"] += f"; truth within {tolerance} voxels of a border dropped"

@@ -19,7 +19,7 @@ from agglo.evaluation import (
     evaluate_boundaries,
     evaluate_segmentation,
 )
-from agglo.evaluation_result import rows_of, save_figures
+from agglo.evaluation_result import WarpedUnit, WarpingOptions, rows_of, save_figures
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
 from analysis.input_error import InputError
@@ -36,12 +36,16 @@ class Command:
     Example: agglo evaluate --segmentation segmentation.zarr --labels em.h5:neurons --superpixels
     superpixels.zarr --image em.h5:raw --pictures pictures
 
+    Example: agglo evaluate --boundaries map.zarr --labels em.h5:neurons --threshold 0.5 --warping
+    volume --warping-reach 4
+
     Several proposals against one --labels are compared; with as many --labels the i-th belong
     together (so do --superpixels, --image and --threshold). Either way there is one table, one
     picture, and the JSON has the results of each by its address.
 
     A segmentation is read block by block and need not fit into memory, border tolerance included;
-    boundary maps, and one section at a time for the warping error, must.
+    boundary maps must, and for the warping error one section at a time, or with --warping volume
+    the whole segmentation and its labels.
     """
 
     labels: tuple[str, ...] = ()
@@ -63,8 +67,13 @@ class Command:
     by itself as in SNEMI3D and CREMI, or dropped"""
     ignore_segmentation_zero: bool = False
     """the same as --segmentation-zeros ignore"""
-    no_warping: bool = False
-    """leave out the warping error of a segmentation, which takes longer than all the rest"""
+    warping: WarpedUnit = "sections"
+    """what is warped as a whole for the warping error: each section (4/8-connected), the volume
+    (6/26-connected, where membranes are seen along z too), or, to leave it out of the numbers of a
+    segmentation, none: it takes longer than all the rest"""
+    warping_reach: float | None = None
+    """keep the warp within so many voxels of the true borders, so that leaving an object out costs
+    all of it that lies deeper, not one voxel"""
     worst: int = 10
     """mergers and splits to list in the JSON; up to 6 of them are drawn"""
     skeletons: tuple[Path, ...] = ()
@@ -151,6 +160,8 @@ class Command:
             raise InputError("give --labels, what the proposal is measured against.")
         if not self.labels and self.superpixels:
             raise InputError("--superpixels are measured against --labels, which are not given.")
+        if not self.labels and (self.warping == "volume" or self.warping_reach is not None):
+            raise InputError("--warping is towards --labels, which are not given.")
         if self.ignore_segmentation_zero and self.segmentation_zeros not in (None, "ignore"):
             raise InputError(
                 f"--ignore-segmentation-zero contradicts --segmentation-zeros "
@@ -183,7 +194,7 @@ class Command:
             options=SegmentationOptions(
                 border_tolerance=self.border_tolerance,
                 segmentation_zeros=zeros or "one-segment",
-                with_warping=not self.no_warping,
+                warping=WarpingOptions(self.warping, self.warping_reach),
                 n_worst=self.worst,
                 skeletons=SkeletonOptions(
                     self.skeletons,
@@ -208,6 +219,7 @@ class Command:
             image=_ith(self.image, i),
             threshold=_ith(self.threshold, i),
             localisation_tolerance=self.localisation_tolerance,
+            warping=WarpingOptions(self.warping, self.warping_reach),
             with_pictures=self.pictures is not None,
             section=section,
             voxel_size_nm=self.voxel_size_nm,

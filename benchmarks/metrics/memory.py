@@ -14,8 +14,11 @@ from agglo.volumes import ArrayLayout, BlockWriter
 
 EDGES = (128, 256, 512, 768)
 CASES: dict[str, tuple[str, ...]] = {
-    "tables": ("--no-warping",),
-    "border_tolerance_2": ("--no-warping", "--border-tolerance", "2"),
+    "tables": (
+        "--warping",
+        "none",
+    ),
+    "border_tolerance_2": ("--warping", "none", "--border-tolerance", "2"),
     "warping": (),
 }
 _LARGEST_WARPED = 512

@@ -18,12 +18,15 @@ from agglo.block_scores import (
     require_labels,
     sample_labels,
     sections_of,
-    warp_sections,
+    warp_labels,
 )
+from agglo.evaluation_result import WarpingOptions
 from agglo.volumes import Volume, open_volume, write_volume
+from analysis.border_zone import border_zone
 from analysis.contingency import contingency_table
 from analysis.input_error import InputError
-from analysis.label_borders import drop_borders
+from analysis.label_borders import drop_borders, interior_mask, membrane_mask
+from analysis.warping_clusters import mismatch_clusters
 from analysis.warping_error import segmentation_warping_error
 from tests.agglo.small_volumes import make_tissue
 
@@ -95,14 +98,34 @@ def test_a_halo_makes_the_tolerance_exact(tmp_path_factory, labels, tolerance, i
             np.testing.assert_array_equal(truth.counted, expected[box])
 
 
+class Watched:
+    """A volume that notes the largest part read at once."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume, self.largest, self.n_read = volume, 0, 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._volume, name)
+
+    def __getitem__(self, key):
+        part = self._volume[key]
+        self.largest = max(self.largest, part.size)
+        self.n_read += part.size
+        return part
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_sections_are_warped_a_few_at_a_time(tmp_path: Path):
     proposal = TISSUE.labels.copy()
     proposal[9][proposal[9] == 3] = 4
     proposal[4, 10:20] = 5
-    warped = warp_sections(
-        opened(tmp_path, proposal), opened(tmp_path, TISSUE.labels, "l.npy"), widen_vox=1
+    watched = Watched(opened(tmp_path, proposal))
+    warped = warp_labels(
+        watched,  # type: ignore
+        opened(tmp_path, TISSUE.labels, "l.npy"),
+        WarpingOptions(),
     )
+    assert (watched.largest, watched.n_read) == (3 * 40 * 40, proposal.size)
     whole = segmentation_warping_error(proposal, TISSUE.labels, widen_vox=1)
     np.testing.assert_array_equal(warped.section_errors, whole.section_errors)
     assert warped.error == whole.error > 0
@@ -110,6 +133,44 @@ def test_sections_are_warped_a_few_at_a_time(tmp_path: Path):
     assert z == whole.section_errors.argmax()
     np.testing.assert_array_equal(warped.worst.mismatches[0], whole.mismatches[z])
     assert warped.worst.mismatches.shape == (1, 40, 40)
+    assert warped.clusters == mismatch_clusters(whole).counts
+    assert warped.clusters["merge"] > 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from([None, 1, 2.5]))
+def test_volumes_and_sections_are_warped_as_asked_for(tmp_path_factory, data, reach):
+    """A direct call on all of both arrays is the specification."""
+    shape = data.draw(hnp.array_shapes(min_dims=3, max_dims=3, max_side=7))
+    arrays = hnp.arrays(np.uint8, shape, elements=st.integers(0, 2))
+    proposal, truth = data.draw(arrays), data.draw(arrays)
+    folder = tmp_path_factory.mktemp("warp")
+    volumes = opened(folder, proposal), opened(folder, truth, "l.npy")
+    for options, interior in (
+        (WarpingOptions("sections", reach), interior_mask(truth, widen_vox=1)),
+        (WarpingOptions("volume", reach), ~membrane_mask(truth)),
+    ):
+        in_sections = options.unit == "sections"
+        mask = None if reach is None else border_zone(interior, reach, 4 if in_sections else 6)
+        whole = segmentation_warping_error(
+            proposal,
+            truth,
+            widen_vox=int(in_sections),
+            foreground=4 if in_sections else 6,
+            mask=mask,
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(block_scores, "SECTION_VOX", 2 * shape[1] * shape[2])
+            warped = warp_labels(*volumes, options)
+        np.testing.assert_array_equal(warped.section_errors, whole.section_errors)
+        assert warped.clusters == mismatch_clusters(whole).counts
+        z = warped.worst_section
+        assert warped.worst.foreground == whole.foreground
+        assert warped.worst.error == whole.section_errors[z]
+        np.testing.assert_array_equal(warped.worst.warped[0], whole.warped[z])
+        np.testing.assert_array_equal(warped.worst.mismatches[0], whole.mismatches[z])
+        if mask is not None:
+            assert not (mask[z] < (warped.worst.warped[0] != interior[z])).any()
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -140,22 +201,6 @@ def test_sampling_reads_the_voxels_asked_for(tmp_path: Path, name: str):
     voxels = np.random.default_rng(1).integers(0, labels.shape, (200, 3))
     np.testing.assert_array_equal(sample_labels(volume, voxels), labels[tuple(voxels.T)])
     assert sample_labels(volume, voxels[:0]).shape == (0,)
-
-
-class Watched:
-    """A volume that notes the largest part read at once."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume, self.largest, self.n_read = volume, 0, 0
-
-    def __getattr__(self, name: str):
-        return getattr(self._volume, name)
-
-    def __getitem__(self, key):
-        part = self._volume[key]
-        self.largest = max(self.largest, part.size)
-        self.n_read += part.size
-        return part
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -139,7 +139,7 @@ def test_zeros_of_a_segmentation(
     results, out = results_of(
         capsys,
         path,
-        *("--segmentation", f"{path}:merged", *volume_options(path, "labels"), "--no-warping"),
+        *("--segmentation", f"{path}:merged", *volume_options(path, "labels"), "--warping", "none"),
         *("--segmentation-zeros", zeros),
     )
     proposal, truth = PROPOSALS["merged"].copy(), TISSUE.labels.copy()
@@ -154,7 +154,13 @@ def test_zeros_of_a_segmentation(
 
 
 def test_the_worst_are_listed(capsys: pytest.CaptureFixture[str], path: Path) -> None:
-    words = ["--segmentation", f"{path}:split", *volume_options(path, "labels"), "--no-warping"]
+    words = [
+        "--segmentation",
+        f"{path}:split",
+        *volume_options(path, "labels"),
+        "--warping",
+        "none",
+    ]
     results, _ = results_of(capsys, path, *words, "--worst", 2)
     costs = segment_costs(contingency_table(PROPOSALS["split"], TISSUE.labels))
     place = int(costs.split_bits.argmax())
@@ -166,7 +172,7 @@ def test_the_worst_are_listed(capsys: pytest.CaptureFixture[str], path: Path) ->
         capsys,
         path,
         *("--segmentation", f"{path}:superpixels", *volume_options(path, "labels")),
-        *("--no-warping", "--worst", 2),
+        *("--warping", "none", "--worst", 2),
     )
     assert len(many["worst_splits"]) == 2
     assert many["worst_splits"][0]["bits"] >= many["worst_splits"][1]["bits"] > 0
@@ -191,7 +197,7 @@ def test_skeletons_add_the_expected_run_length(
         chain = voxels[np.linspace(0, len(voxels) - 1, 9).astype(int)]
         inside.append(chain)
         files.append(write_skeleton(tmp_path / f"{label}.swc", 8.0 * chain))
-    words = [*volume_options(path, "labels"), "--no-warping", "--skeletons", *files]
+    words = [*volume_options(path, "labels"), "--warping", "none", "--skeletons", *files]
     results, out = results_of(capsys, path, "--segmentation", f"{path}:labels", *words)
     assert results["vi"] == 0
     assert results["expected_run_length_nm"] == pytest.approx(results["largest_run_length_nm"])

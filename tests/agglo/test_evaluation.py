@@ -14,15 +14,17 @@ from skimage import metrics
 
 from analysis.label_borders import interior_mask, membrane_mask
 from analysis.warping_error import THRESHOLDS, warping_error
+from analysis.warping_types import Mismatch
 from tests.agglo.small_volumes import Said, agglo, make_tissue, volume_options, write_tissue
 
 TISSUE = make_tissue(1)
-SEGMENTATION_KEYS = {
+CLUSTER_KEYS = {f"warping_{kind.name.lower()}_clusters" for kind in Mismatch if kind}
+SEGMENTATION_KEYS = CLUSTER_KEYS | {
     *("vi_split", "vi_merge", "vi", "adapted_rand_error", "rand_index", "n_segments", "n_labels"),
     *("warping_error", "rand_precision", "rand_recall", "v_rand", "v_info"),
     *("worst_splits", "worst_mergers"),
 }
-BOUNDARY_KEYS = {
+BOUNDARY_KEYS = CLUSTER_KEYS | {
     *("auc", "average_precision", "best_f", "warping_error", "v_rand_thinned", "v_info_thinned"),
     *("threshold", "split_merge_error", "best_f_tolerant", "pixel_error", "v_rand", "v_info"),
     "precision_recall",
