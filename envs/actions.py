@@ -22,21 +22,11 @@ from numba import njit
 
 from envs import statistics as st
 from envs.human import HumanState, answer_of, has_answer, join_human
-from envs.merge_state import (
-    FORBIDDEN,
-    LEFT,
-    N_VOXELS,
-    NODE,
-    SMALLEST,
-    MergeState,
-    merge,
-    ordered_ends,
-    see_again,
-    set_status,
-)
+from envs.merge_state import FORBIDDEN, LEFT, N_VOXELS, NODE, SMALLEST, MergeState, ordered_ends
 from envs.objective import ObjectiveState, gain_of, join_objective
 from envs.prices import Prices
 from envs.scorers import join_in_scorer
+from envs.transitions import merge, see_again, set_status
 from envs.truth_rows import TruthRows, join_rows
 
 MERGE = 0

@@ -20,19 +20,10 @@ from envs import statistics as st
 from envs.confluent_rule import best_edge, give_keys
 from envs.edge_queue import start_queue
 from envs.features import CONTACT_COLUMNS
-from envs.merge_state import (
-    GONE,
-    N_SCORES,
-    NODE,
-    NOTE,
-    SMALLEST,
-    MergeState,
-    blank_state,
-    is_stale,
-    merge,
-)
+from envs.merge_state import GONE, N_SCORES, NODE, NOTE, SMALLEST, MergeState, blank_state, is_stale
 from envs.region_graph import RegionGraph
 from envs.scorers import Policy, scorer_of
+from envs.transitions import merge
 
 
 class Residue(NamedTuple):

@@ -10,20 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.merge_state import (
-    GONE,
-    HEAD,
-    N_SCORES,
-    NEXT,
-    NODE,
-    NOTE,
-    SMALLEST,
-    blank_state,
-    merge,
-)
+from envs.merge_state import GONE, HEAD, N_SCORES, NEXT, NODE, NOTE, SMALLEST, blank_state
 from envs.merge_tree import MergeTree
 from envs.region_graph import RegionGraph
 from envs.scorers import Policy, join_in_scorer, scored, scorer_of
+from envs.transitions import merge
 
 
 def play_classic_episode(

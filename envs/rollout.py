@@ -14,17 +14,10 @@ import numpy.typing as npt
 from numba import njit
 
 from envs.confluent_rule import best_edge, drop_edge, start_state
-from envs.merge_state import (
-    N_SCORES,
-    NODE,
-    SMALLEST,
-    MergeState,
-    blank_state,
-    merge,
-    see,
-)
+from envs.merge_state import N_SCORES, NODE, SMALLEST, MergeState, blank_state, see
 from envs.region_graph import RegionGraph
 from envs.scorers import Policy, join_in_scorer, scorer_of
+from envs.transitions import merge
 from envs.truth_rows import NO_TRUTH, TruthTable, errors_of_rows, join_rows, merge_gains, start_rows
 
 

@@ -203,6 +203,6 @@ def test_the_compiled_episode_is_the_twin_s(
     assert merges == twin.merges
     assert episode.n_queries == sum(decision in ("yes", "no") for _, decision in twin.decisions)
     assert (np.diff(episode.keys[:n]) <= 0).all()
-    costs = episode.n_queries * prices.query + prices.reimage * episode.n_imaged / n_voxels
+    spent = episode.n_queries * prices.query + prices.reimage * episode.n_imaged / n_voxels
     fall = episode.error[0] - episode.error[1]
-    np.testing.assert_allclose(episode.rewards.sum(), fall - costs, atol=1e-9)
+    np.testing.assert_allclose(episode.rewards.sum(), fall - spent, atol=1e-9)

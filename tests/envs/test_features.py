@@ -15,8 +15,9 @@ from envs.features import (
     SHAPE_FEATURE_NAMES,
 )
 from envs.merge_network import pack
-from envs.merge_state import GONE, merge, see
+from envs.merge_state import GONE, see
 from envs.region_graph import RegionGraph
+from envs.transitions import merge
 from tests.envs.drawn_volume import drawn_volume
 from tests.envs.features_twin import twin_features
 from tests.envs.random_tissue import SEEDS, Volume, random_network, volumes

@@ -28,11 +28,9 @@ from envs.merge_state import (
     MergeState,
     blank_state,
     is_stale,
-    merge,
-    see_again,
-    set_status,
 )
 from envs.region_graph import RegionGraph, build_region_graph
+from envs.transitions import merge, see_again, set_status
 from tests.envs.merge_twin import MergeTwin
 from tests.envs.random_tissue import (
     SEEDS,
