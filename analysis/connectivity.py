@@ -92,9 +92,9 @@ def label_components(
     return components, int(components.max(initial=0))
 
 
-def pad_widths(connectivity: Connectivity) -> tuple[tuple[int, int], ...]:
-    """Say how many voxels of background to put around a volume, as `numpy.pad` takes it."""
-    return ((0, 0) if is_planar(connectivity) else (1, 1), (1, 1), (1, 1))
+def pad_widths(connectivity: Connectivity) -> npt.NDArray[np.int64]:
+    """Say how many voxels of background to put around a volume, (3, 2) as `numpy.pad` takes it."""
+    return np.array([(0, 0) if is_planar(connectivity) else (1, 1), (1, 1), (1, 1)])
 
 
 def neighbour_offsets(shape: tuple[int, ...], connectivity: Connectivity) -> npt.NDArray[np.int64]:

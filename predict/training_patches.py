@@ -173,7 +173,7 @@ class PatchSampler:
             wanted = np.sqrt(self.training.patch_voxels * size[1:].prod()) / size
             wanted[0] = 1
         rim = 2 * np.array(lost)
-        room = np.min([box.shape for _, box in self.boxes], axis=0)
+        room = np.array([box.shape for _, box in self.boxes]).min(axis=0)
         for symmetry in self.symmetries:
             room = np.minimum(room, room[list(symmetry.order)])
             wanted = np.minimum(wanted, wanted[list(symmetry.order)])
