@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from agglo.boundaries.network_choice import BoundaryConfig
 from agglo.boundaries.prediction import predict_boundaries
-from agglo.boundaries.training import BoundaryConfig, train_boundaries
+from agglo.boundaries.training import train_boundaries
 from agglo.cluster import ray_session
 from agglo.evaluation import Evaluation, evaluate_boundaries, evaluate_segmentation
 from agglo.phantom import PhantomConfig, make_phantom

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,11 +57,25 @@ class _Host:
     def run(self, method: str, *arguments: Any) -> Any:
         return getattr(self._instance, method)(*arguments)
 
+    def run_apart(self, method: str, *arguments: Any) -> tuple[None, Any]:
+        """Return a receipt, which tells that all went well, apart from the result."""
+        return None, self.run(method, *arguments)
+
 
 @dataclass(frozen=True, slots=True)
 class _Actor:
     handle: Any
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A task in the hands of an actor; `payload` refers to a result that stays where it is."""
+
+    actor: _Actor
+    key: Any
+    arguments: tuple[Any, ...]
+    payload: Any
 
 
 class ActorPool:
@@ -106,7 +120,7 @@ class ActorPool:
         self._n_actors, self._num_cpus, self._num_gpus = n_actors, num_cpus, num_gpus
         self._starting: dict[Any, Any] = {}  # reference to the pid -> actor handle
         self._idle: list[_Actor] = []
-        self._busy: dict[Any, tuple[_Actor, Any, tuple[Any, ...]]] = {}  # -> actor, key, arguments
+        self._busy: dict[Any, _Task] = {}  # by the reference that tells of its end
         self._n_failed_starts = 0
         self._is_closed = False
         self._fill()
@@ -140,20 +154,71 @@ class ActorPool:
         if self._is_closed:
             raise RuntimeError("the pool is closed")
         self._fill()
+        results: dict[Any, Any] = {}
         try:
-            results = self._run(method, iter(tasks), on_result)
+            for key, result in self._arrivals(method, iter(tasks)):
+                results[key] = result
+                if on_result is not None:
+                    on_result(key, result)
         except BaseException:
             self._drop_busy()
             raise
         ordered: Any = sorted(results)
         return [(key, results[key]) for key in ordered]
 
+    def stream(
+        self, method: str, tasks: Iterable[tuple[Key, tuple[Any, ...]]], *, ahead: int
+    ) -> Generator[tuple[Key, Any], None, None]:
+        """Call a method once for every task and yield (key, reference to its result) in order.
+
+        The results stay where they were made until whoever is given the reference fetches them, and
+        no more than `ahead` of them are kept waiting, so the tasks may be endless. A caller that
+        has enough closes the generator, which waits for the tasks under way.
+
+        Args:
+            method: name of the method of the pool's class.
+            tasks: (key, arguments), drawn when they are given to an actor; keys are unique.
+            ahead: results and tasks under way that the caller has not been given yet.
+
+        Raises:
+            ValueError, RuntimeError, Exception: as `run`.
+        """
+        if self._is_closed:
+            raise RuntimeError("the pool is closed")
+        self._fill()
+        order: deque[Any] = deque()
+        arrived: dict[Any, Any] = {}
+
+        def drawn() -> Iterator[tuple[Any, tuple[Any, ...]]]:
+            for task in tasks:
+                order.append(task[0])
+                yield task
+
+        try:
+            has_room = lambda: len(order) < max(1, ahead)  # noqa: E731
+            for key, payload in self._arrivals(method, drawn(), apart=True, may_draw=has_room):
+                arrived[key] = payload
+                while order and order[0] in arrived:
+                    first = order.popleft()
+                    yield first, arrived.pop(first)
+        except GeneratorExit:
+            self._finish_busy()
+            raise
+        except BaseException:
+            self._drop_busy()
+            raise
+
+    @property
+    def n_actors(self) -> int:
+        """Return how many actors there are to be."""
+        return self._n_actors
+
     def pids(self) -> list[int]:
         """Wait for the actors that are starting and return the process id of every actor."""
         while self._starting:
             self._wait(list(self._starting))
         return sorted(
-            actor.pid for actor in (*self._idle, *(task[0] for task in self._busy.values()))
+            actor.pid for actor in (*self._idle, *(task.actor for task in self._busy.values()))
         )
 
     def close(self) -> None:
@@ -165,19 +230,21 @@ class ActorPool:
             self._drop_busy()
         self._starting, self._idle, self._busy = {}, [], {}
 
-    def _run(
+    def _arrivals(
         self,
         method: str,
         source: Iterator[tuple[Any, tuple[Any, ...]]],
-        on_result: Callable[[Any, Any], None] | None,
-    ) -> dict[Any, Any]:
-        results: dict[Any, Any] = {}
+        *,
+        apart: bool = False,
+        may_draw: Callable[[], bool] = lambda: True,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (key, result) as tasks end; `apart` yields references in place of results."""
         drawn: set[Any] = set()
         deaths: Counter[Any] = Counter()
         again: deque[tuple[Any, tuple[Any, ...]]] = deque()
         is_drained = False
         while True:
-            while self._idle and (again or not is_drained):
+            while self._idle and (again or (not is_drained and may_draw())):
                 if again:
                     key, arguments = again.popleft()
                 elif (task := next(source, None)) is not None:
@@ -188,36 +255,61 @@ class ActorPool:
                 else:
                     is_drained = True
                     break
-                actor = self._idle.pop()
-                self._busy[actor.handle.run.remote(method, *arguments)] = (actor, key, arguments)
+                self._give(self._idle.pop(), method, key, arguments, apart)
             if is_drained and not again and not self._busy:
-                return results
+                return
             reference = self._wait([*self._starting, *self._busy])
             if reference is None:
                 continue
-            actor, key, arguments = self._busy[reference]
+            task = self._busy[reference]
             try:
                 result = ray.get(reference)
             except ray_exceptions.RayTaskError as error:
                 raise error.cause from error
             except _LOST as error:
-                deaths[key] += 1
-                logger.warning("an actor %s died, its task %r is given out again", self._name, key)
-                if deaths[key] >= MAX_DEATHS:
+                deaths[task.key] += 1
+                logger.warning(
+                    "an actor %s died, its task %r is given out again", self._name, task.key
+                )
+                if deaths[task.key] >= MAX_DEATHS:
                     raise RuntimeError(
-                        f"task {key!r} of {self._name}.{method} ended its actor "
+                        f"task {task.key!r} of {self._name}.{method} ended its actor "
                         f"{MAX_DEATHS} times, the last time so: {_in_one_line(error)}"
                     ) from error
                 del self._busy[reference]
-                ray.kill(actor.handle)
-                again.append((key, arguments))
+                ray.kill(task.actor.handle)
+                again.append((task.key, task.arguments))
                 self._fill()
                 continue
             del self._busy[reference]
-            self._idle.append(actor)
-            results[key] = result
-            if on_result is not None:
-                on_result(key, result)
+            self._idle.append(task.actor)
+            yield task.key, task.payload if apart else result
+
+    def _give(
+        self, actor: _Actor, method: str, key: Any, arguments: tuple[Any, ...], apart: bool
+    ) -> None:
+        """Give a task to an actor."""
+        if apart:
+            call = actor.handle.run_apart.options(num_returns=2)
+            receipt, payload = call.remote(method, *arguments)
+            self._busy[receipt] = _Task(actor, key, arguments, payload)
+        else:
+            reference = actor.handle.run.remote(method, *arguments)
+            self._busy[reference] = _Task(actor, key, arguments, None)
+
+    def _finish_busy(self) -> None:
+        """Wait for the tasks under way, whose results nobody wants any more."""
+        while self._busy:
+            reference = self._wait([*self._starting, *self._busy])
+            if reference is None:
+                continue
+            task = self._busy.pop(reference)
+            try:
+                ray.get(reference)
+                self._idle.append(task.actor)
+            except (ray_exceptions.RayTaskError, *_LOST):
+                ray.kill(task.actor.handle)
+                self._fill()
 
     def _wait(self, references: list[Any]) -> Any | None:
         """Return the reference of a task that ended, or None when an actor came or went."""
@@ -277,8 +369,8 @@ class ActorPool:
         logger.warning("the cluster shrank: going on with %d actors", self._n_actors)
 
     def _drop_busy(self) -> None:
-        for actor, _, _ in self._busy.values():
-            ray.kill(actor.handle)
+        for task in self._busy.values():
+            ray.kill(task.actor.handle)
         self._busy = {}
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from analysis.input_error import InputError
 from predict.anisotropy import validate_voxel_size
@@ -20,6 +21,9 @@ from predict.box import Triple
 
 SAME_SIZE = 1.1
 """Axes whose voxel sizes differ by less than this factor may be exchanged."""
+
+BLUR_VOX = 2.0
+"""Deviation of the Gaussian that blurs a section out of focus, along y and x."""
 
 
 class Symmetry(NamedTuple):
@@ -71,8 +75,9 @@ class IntensityChange:
         gamma: the exponent of the grey curve lies within e^±gamma.
         noise: Gaussian noise of a deviation up to this.
         bad_patches: share of patches with bad sections.
-        bad_sections: share of the sections of such a patch that are missing or have little
-            contrast, by equal chance.
+        bad_sections: share of the sections of such a patch that are missing, have little contrast
+            or are out of focus, by equal chance (the simulated defects of Lee et al. 2017, arXiv
+            1706.00120).
     """
 
     scale: float = 0.2
@@ -106,8 +111,11 @@ class IntensityChange:
         image += np.float32(noise) * rng.standard_normal(image.shape, np.float32)
         if rng.uniform() < self.bad_patches:
             bad = np.flatnonzero(rng.uniform(size=len(image)) < self.bad_sections)
-            missing = rng.uniform(size=len(bad)) < 0.5
-            image[bad[missing]] = np.float32(low)
-            faint = bad[~missing]
-            image[faint] = image[faint] * np.float32(0.3) + np.float32(0.7 * low)
+            for section, defect in zip(bad, rng.integers(3, size=len(bad)), strict=True):
+                if defect == 0:
+                    image[section] = np.float32(low)
+                elif defect == 1:
+                    image[section] = image[section] * np.float32(0.3) + np.float32(0.7 * low)
+                else:
+                    image[section] = ndimage.gaussian_filter(image[section], BLUR_VOX)
         return image

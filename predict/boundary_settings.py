@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from analysis.input_error import InputError
 from predict.anisotropy import Spacing, validate_voxel_size
 from predict.augmentation import IntensityChange
+
+Loss = Literal["bce", "malis", "blotc"]
+
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+"""Losses that a network can be trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class BoundaryTraining:
         steps: number of steps, for runs that can be repeated exactly; None if `minutes` is given.
         seed: root of every random number.
         n_evaluations: the run is cut into so many intervals, each ending in an evaluation.
-        patience: stop after so many evaluations without a higher average precision.
+        patience: stop after so many evaluations without a higher `boundary_training.merit`.
         batch_voxels: about so many voxels a step, as as many patches as fit.
         patch_voxels: about so many voxels a patch.
         learning_rate: highest rate, reached after `warm_up`, then down to 0 along a cosine.
@@ -34,10 +39,17 @@ class BoundaryTraining:
             and 1.56 with the logits shifted to frequencies as they are.
         intensity: changes of the grey values.
         loss: `bce` is class-balanced cross-entropy; `malis` adds constrained MALIS on the
-            affinities (`predict.malis`), for networks that predict nothing else.
-        malis_start: share of the run that goes by before MALIS is added. The edges that decide many
-            pairs are of use only once most edges are right.
+            affinities (`predict.malis`), for networks that predict nothing else; `blotc` warps
+            the labels towards the prediction at every step (`predict.blotc`).
+        structured_start: share of the run that goes by before a loss other than `bce` begins. The
+            edges that decide many pairs are of use only once most edges are right, and so is a
+            prediction that labels follow.
         malis_weight: factor of MALIS.
+        blotc_reach_vox: see `LabelWarp`.
+        averaging: the weights that are evaluated and kept are a running mean, of which a step
+            leaves this share, less in the first steps; 0 keeps those of the last step. On FIB-25 (z
+            0 to 69, 500 steps) average precision on z 70 to 79 was 0.523 after 200 steps, 0.203
+            without, and 0.679 and 0.678 at the end; on ISBI 2012 0.8817 and 0.8812.
     """
 
     voxel_size_nm: Spacing
@@ -53,9 +65,11 @@ class BoundaryTraining:
     weight_decay: float = 1e-2
     balance: float = 1.0
     intensity: IntensityChange = field(default_factory=IntensityChange)
-    loss: Literal["bce", "malis"] = "bce"
-    malis_start: float = 0.5
+    loss: Loss = "bce"
+    structured_start: float = 0.5
     malis_weight: float = 1.0
+    blotc_reach_vox: float = 2.0
+    averaging: float = 0.99
 
     def __post_init__(self) -> None:
         validate_voxel_size(self.voxel_size_nm)
@@ -69,12 +83,15 @@ class BoundaryTraining:
             raise InputError(
                 f"steps must be at least n_evaluations ({self.n_evaluations}), got {self.steps}."
             )
-        if self.loss not in ("bce", "malis"):
-            raise InputError(f"loss must be bce or malis, got {self.loss!r}.")
-        if not 0 <= self.malis_start < 1:
-            raise InputError(f"malis_start must be in 0..1, below 1, got {self.malis_start}.")
+        if self.loss not in LOSSES:
+            raise InputError(f"loss must be bce, malis or blotc, got {self.loss!r}.")
+        for name in ("structured_start", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in 0..1, below 1, got {getattr(self, name)}.")
         if not (math.isfinite(self.malis_weight) and self.malis_weight > 0):
             raise InputError(f"malis_weight must be positive, got {self.malis_weight}.")
+        if not 1 <= self.blotc_reach_vox < math.inf:
+            raise InputError(f"blotc_reach_vox must be at least 1, got {self.blotc_reach_vox}.")
         for name in ("n_evaluations", "patience", "batch_voxels", "patch_voxels"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")

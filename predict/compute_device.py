@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +13,8 @@ import torch
 from analysis.input_error import InputError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,28 @@ class ComputeDevice:
     def autocast(self) -> torch.autocast:
         """Return the context in which the network runs."""
         return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def clock_s(self) -> float:
+        """Return a clock of computing: of a GPU, or CPU time of this process by torch's threads.
+
+        CPU time does not run while other programs have the core.
+        """
+        if self.torch_device.type == "cpu":
+            return time.process_time() / torch.get_num_threads()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of freed tensors for the next ones, where it runs on glibc.
+
+    Otherwise a tensor of more than 32 MiB is mapped anew each time and each of its pages faults,
+    which took a third of the time of a U-Net of 16, 32 and 64 channels on blocks of 128^3 voxels.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
+            mallopt(parameter, value)
 
 
 def choose_device(name: DeviceName = "auto", *, bfloat16: bool | None = None) -> ComputeDevice:

@@ -31,13 +31,13 @@ class ConvNetConfig:
     Attributes:
         widths: feature maps of every hidden layer.
         kernels: kernel size of every convolution, one more than `widths`; odd numbers.
-        boundary: how the boundary map is made of the affinities.
+        boundary: how the boundary map is made of affinities; None if it is a channel of its own.
         in_channels: channels of the image.
     """
 
     widths: tuple[int, ...]
     kernels: tuple[Triple, ...]
-    boundary: AffinityBoundary
+    boundary: AffinityBoundary | None = None
     in_channels: int = 1
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class ConvNetConfig:
         cls,
         voxel_size_nm: tuple[float, float, float],
         *,
-        boundary: AffinityBoundary,
+        boundary: AffinityBoundary | None = None,
         widths: tuple[int, ...] = (12, 12, 12),
         two_dimensional: bool = False,
     ) -> ConvNetConfig:
@@ -68,7 +68,7 @@ class ConvNetConfig:
 
         Args:
             voxel_size_nm: z, y, x.
-            boundary: how the boundary map is made of the affinities.
+            boundary: how the boundary map is made of affinities; None if it is a channel.
             widths: feature maps of every hidden layer.
             two_dimensional: every section alone.
         """
@@ -125,7 +125,7 @@ class ConvNetConfig:
 
 
 class BoundaryConvNet(BoundaryNetwork):
-    """Valid convolutions with a nonlinearity between them, and logits of affinities at the end.
+    """Valid convolutions with a nonlinearity between them, and logits of its channels at the end.
 
     After Jain et al. 2007 ("Supervised learning of image restoration with convolutional networks",
     ICCV) and Turaga et al. 2010 ("Convolutional networks can learn to generate affinity graphs for
@@ -135,7 +135,7 @@ class BoundaryConvNet(BoundaryNetwork):
         1       5³       12      5³
         2       5³       12      9³
         3       5³       12     13³
-        output  5³        3     17³
+        output  5³      3–4     17³
 
     and with voxels of 30 × 6 × 6 nm 1×5², 1×5², 1×5² and 5×5², which see 1×5², 1×9², 1×13² and
     5×17²; `ConvNetConfig.receptive_fields` says it of any other shape. Theirs had logistic units
@@ -161,16 +161,16 @@ class BoundaryConvNet(BoundaryNetwork):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # pyright: ignore[reportArgumentType]
 
     def forward(self, image: torch.Tensor, inner_only: bool = False) -> torch.Tensor:
-        """Return the logits of the affinities.
+        """Return the logits of the channels.
 
         Args:
             image: (n, in_channels, z, y, x) float, normalised, larger than twice `halo_vox`.
             inner_only: makes no difference, the output has no border that anything is felt at.
 
         Returns:
-            (n, 3, z, y, x) logits of the input box without `halo_vox` on every side.
+            (n, c, z, y, x) logits of the input box without `halo_vox` on every side.
         """
         h = image
         for layer, norm in zip(self.hidden, self.norms, strict=True):
-            h = functional.relu(norm(layer(h)))
+            h = functional.relu(norm(layer(h)), inplace=not torch.is_grad_enabled())
         return self.output(h)

@@ -1,4 +1,4 @@
-"""Labelled volumes and the augmented patches that are drawn from them.
+"""Augmented patches that are drawn from labelled volumes.
 
 All triples are z, y, x.
 """
@@ -7,47 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.input_error import InputError
-from predict.anisotropy import is_strongly_anisotropic
 from predict.augmentation import Symmetry, symmetries
-from predict.boundary_network import CHANNELS, NetworkConfig
+from predict.boundary_network import NetworkConfig
 from predict.boundary_settings import BoundaryTraining
-from predict.boundary_targets import BoundaryTargets, boundary_targets
 from predict.box import Box, Triple, whole
-from predict.folds import VolumeSplit
-from predict.image_normalisation import ImageNormalisation, Sliceable
+from predict.deformation import Deformation, source_of, warp
+from predict.training_volume import TrainingVolume, known_part, targets_in
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingVolume:
-    """One labelled volume and what may be learned from it.
-
-    Attributes:
-        image: (z, y, x) grey values, anything that can be sliced.
-        labels: (z, y, x) integer.
-        normalisation: of the image.
-        zero_is_membrane: see `boundary_targets.zero_means_membrane`.
-        split: where to train and to validate.
-    """
-
-    image: Sliceable
-    labels: Sliceable
-    normalisation: ImageNormalisation
-    zero_is_membrane: bool
-    split: VolumeSplit
-
-    def __post_init__(self) -> None:
-        if tuple(self.image.shape) != tuple(self.labels.shape):
-            raise InputError(
-                "image and labels must have the same shape, "
-                f"got {tuple(self.image.shape)} and {tuple(self.labels.shape)}."
-            )
+MAX_DRAWS = 20
+"""A patch without a known voxel is drawn again, but not more often than this."""
 
 
 class Patch(NamedTuple):
@@ -59,51 +33,45 @@ class Patch(NamedTuple):
     labels: npt.NDArray[np.int64]  # (z, y, x)
 
 
-def targets_in(
-    labels: npt.NDArray[np.integer],
-    volume: TrainingVolume,
-    training: BoundaryTraining,
-    network_config: NetworkConfig,
-) -> BoundaryTargets:
-    """Return the targets of a part of a volume, as the voxel size and the network want them.
-
-    Args:
-        labels: (z, y, x) integer, a part of the volume's labels.
-        volume: says whether 0 is membrane.
-        training: says whether sections are so thick that boundaries are drawn within them.
-        network_config: a two-dimensional network is asked nothing about the next section.
-    """
-    flat = network_config.two_dimensional
-    target, known = boundary_targets(
-        labels,
-        zero_is_membrane=volume.zero_is_membrane,
-        in_section=flat or is_strongly_anisotropic(training.voxel_size_nm),
-    )
-    if flat:
-        known[CHANNELS.index("affinity_z")] = False
-    return BoundaryTargets(target, known)
-
-
 class PatchSampler:
-    """Draws batches of patches, augmented, from the training boxes of all volumes."""
+    """Draws batches of patches, augmented, from the training boxes of all volumes.
+
+    Patches lie over what is known of a box. No label outside the boxes decides a patch but those
+    one voxel around it, and of a deformed patch not even these.
+    """
 
     def __init__(
         self,
         network_config: NetworkConfig,
         training: BoundaryTraining,
         volumes: Sequence[TrainingVolume],
+        deformation: Deformation | None = None,
     ) -> None:
+        """Take the volumes; the deformation is that which suits the voxel size if not given."""
         self.volumes = volumes
         self.training = training
         self.network_config = network_config
-        self.symmetries = symmetries(
-            training.voxel_size_nm, two_dimensional=network_config.two_dimensional
+        flat = network_config.two_dimensional
+        self.symmetries = symmetries(training.voxel_size_nm, two_dimensional=flat)
+        if deformation is None:
+            deformation = Deformation.for_voxel_size(training.voxel_size_nm, two_dimensional=flat)
+        self.deformation = deformation
+        boxes = [(volume, box) for volume in volumes for box in volume.split.training]
+        self.patch_shape = self._fit_patch(
+            [box for _, box in boxes], network_config.stride, network_config.lost_vox
         )
-        self.boxes = [(volume, box) for volume in volumes for box in volume.split.training]
-        self.patch_shape = self._fit_patch(network_config.stride, network_config.lost_vox)
         n_voxels = whole(self.patch_shape).n_voxels
         self.n_patches = max(1, round(training.batch_voxels / n_voxels))
-        placements = [self._placements(box, self.patch_shape) for _, box in self.boxes]
+        known = [(volume, box, known_part(volume, box)) for volume, box in boxes]
+        self.boxes = [(volume, box) for volume, box, part in known if part is not None]
+        self.parts = [part for *_, part in known if part is not None]
+        if not self.boxes:
+            raise InputError("labels have no labelled voxel in the part to train on.")
+        ranges = [
+            self._placements(box, part, self.patch_shape)
+            for (_, box), part in zip(self.boxes, self.parts, strict=True)
+        ]
+        placements = [math.prod(stop - start for start, stop in along) for along in ranges]
         self.chances = np.array(placements) / sum(placements)
 
     def batch(self, rng: np.random.Generator) -> Patch:
@@ -114,18 +82,19 @@ class PatchSampler:
 
     def patch(self, rng: np.random.Generator) -> Patch:
         """Return one augmented patch."""
-        volume, box = self.boxes[int(rng.choice(len(self.boxes), p=self.chances))]
-        symmetry = self.symmetries[int(rng.integers(len(self.symmetries)))]
-        shape = symmetry.source_shape(self.patch_shape)
-        z, y, x = (
-            int(rng.integers(start, stop - extent + 1))
-            for start, stop, extent in zip(box.start, box.stop, shape, strict=True)
-        )
-        place = Box((z, y, x), (z + shape[0], y + shape[1], x + shape[2]))
-        image = volume.normalisation.apply(np.asarray(volume.image[place.slices]))
-        image = symmetry.apply(self.training.intensity.apply(image, rng))
-        target, known, labels = self._targets(volume, place, symmetry)
-        return Patch(np.ascontiguousarray(image), target, known, labels)
+        for _ in range(MAX_DRAWS):
+            drawn = int(rng.choice(len(self.boxes), p=self.chances))
+            (volume, box), part = self.boxes[drawn], self.parts[drawn]
+            symmetry = self.symmetries[int(rng.integers(len(self.symmetries)))]
+            shape = symmetry.source_shape(self.patch_shape)
+            z, y, x = (
+                int(rng.integers(start, stop)) for start, stop in self._placements(box, part, shape)
+            )
+            place = Box((z, y, x), (z + shape[0], y + shape[1], x + shape[2]))
+            lost = symmetry.source_shape(self.network_config.lost_vox)
+            if _has_known(volume, _grown(place, lost, -1)):
+                break
+        return self._augmented(volume, box, place, symmetry, rng)
 
     def class_frequency(
         self, rng: np.random.Generator, n_batches: int = 16
@@ -142,26 +111,51 @@ class PatchSampler:
             raise InputError("labels have no boundary in the part to train on.")
         return positive / np.maximum(known_voxels, 1)
 
-    def _targets(
-        self, volume: TrainingVolume, place: Box, symmetry: Symmetry
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """Derive the targets of a patch from its labels and those one voxel around it."""
-        rim = Box(
-            (place.start[0] - 1, place.start[1] - 1, place.start[2] - 1),
-            (place.stop[0] + 1, place.stop[1] + 1, place.stop[2] + 1),
+    def _augmented(
+        self,
+        volume: TrainingVolume,
+        box: Box,
+        place: Box,
+        symmetry: Symmetry,
+        rng: np.random.Generator,
+    ) -> Patch:
+        """Read a patch with the labels one voxel around it, and change it."""
+        rim = _grown(place, (1, 1, 1))
+        displacement = self.deformation.draw(
+            rim.intersect(box), box, self.training.voxel_size_nm, rng
         )
-        inside = rim.intersect(whole(volume.labels.shape))
-        labels = symmetry.apply(np.asarray(volume.labels[inside.slices]))
-        target, known = targets_in(labels, volume, self.training, self.network_config)
+        if displacement is None:
+            inside = rim.intersect(whole(volume.labels.shape))
+            image = volume.normalisation.apply(np.asarray(volume.image[place.slices]))
+            labels = np.asarray(volume.labels[inside.slices])
+            mask = volume.mask_in(inside)
+        else:
+            inside = rim.intersect(box)
+            source = source_of(inside, box, displacement)
+            grey = volume.normalisation.apply(np.asarray(volume.image[source.slices]))
+            image, index = warp(grey, source, inside, box, displacement)
+            image = image[_within(place, inside)]
+            labels = np.asarray(volume.labels[source.slices]).ravel()[index]
+            mask = volume.mask_in(source)
+            mask = None if mask is None else mask.ravel()[index]
+        image = symmetry.apply(self.training.intensity.apply(image, rng))
+        target, known = targets_in(
+            symmetry.apply(labels),
+            volume,
+            self.training,
+            self.network_config,
+            None if mask is None else symmetry.apply(mask),
+        )
+        labels = symmetry.apply(labels[_within(place, inside)]).astype(np.int64)
         cut = []
         for axis, origin in enumerate(symmetry.order):
             before = place.start[origin] - inside.start[origin]
             after = inside.stop[origin] - place.stop[origin]
             first = after if symmetry.flips[axis] else before
             cut.append(slice(first, first + self.patch_shape[axis]))
-        return target[:, *cut], known[:, *cut], labels[tuple(cut)].astype(np.int64)
+        return Patch(np.ascontiguousarray(image), target[:, *cut], known[:, *cut], labels)
 
-    def _fit_patch(self, stride: Triple, lost: Triple) -> Triple:
+    def _fit_patch(self, boxes: Sequence[Box], stride: Triple, lost: Triple) -> Triple:
         """Return the patch shape: a cube in nm of about `patch_voxels`, where the boxes allow.
 
         Axes that a symmetry exchanges get the same extent; every extent is a multiple of the
@@ -173,7 +167,7 @@ class PatchSampler:
             wanted = np.sqrt(self.training.patch_voxels * size[1:].prod()) / size
             wanted[0] = 1
         rim = 2 * np.array(lost)
-        room = np.array([box.shape for _, box in self.boxes]).min(axis=0)
+        room = np.array([box.shape for box in boxes]).min(axis=0)
         for symmetry in self.symmetries:
             room = np.minimum(room, room[list(symmetry.order)])
             wanted = np.minimum(wanted, wanted[list(symmetry.order)])
@@ -187,8 +181,40 @@ class PatchSampler:
             )
         return int(extents[0]), int(extents[1]), int(extents[2])
 
-    @staticmethod
-    def _placements(box: Box, patch: Triple) -> int:
-        return math.prod(
-            extent - length + 1 for extent, length in zip(box.shape, patch, strict=True)
-        )
+    def _placements(self, box: Box, part: Box, shape: Triple) -> list[tuple[int, int]]:
+        """Return the range of a patch's start along each axis.
+
+        Args:
+            box: what the patch must lie in.
+            part: what is known of it; the patch lies in it or, where it is smaller, over it.
+            shape: of the patch.
+        """
+        part = _grown(part, self.network_config.lost_vox).intersect(box)
+        ranges = []
+        for axis, extent in enumerate(shape):
+            first, last = part.start[axis], part.stop[axis] - extent
+            if last < first:
+                first = max(last, box.start[axis])
+                last = min(part.start[axis], box.stop[axis] - extent)
+            ranges.append((first, last + 1))
+        return ranges
+
+
+def _has_known(volume: TrainingVolume, box: Box) -> bool:
+    if volume.zero_is_membrane and volume.mask is None:
+        return True
+    return bool(volume.known_in(box).any())
+
+
+def _grown(box: Box, rim: Triple, times: int = 1) -> Box:
+    """Return a box with a rim more, or less, at each end."""
+    z, y, x = (times * width for width in rim)
+    (z0, y0, x0), (z1, y1, x1) = box
+    return Box((z0 - z, y0 - y, x0 - x), (z1 + z, y1 + y, x1 + x))
+
+
+def _within(place: Box, inside: Box) -> tuple[slice, slice, slice]:
+    """Return the slices that cut a box out of an array of another."""
+    z, y, x = inside.start
+    (z0, y0, x0), (z1, y1, x1) = place
+    return slice(z0 - z, z1 - z), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)

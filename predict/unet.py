@@ -261,7 +261,7 @@ class BoundaryUNet(BoundaryNetwork):
             if crops is not None:
                 offset = crops[level].before
                 skip = _crop(skip, offset, (0, 0, 0))
-            h = self.decoder[level](h + skip)
+            h = self.decoder[level](h + skip if torch.is_grad_enabled() else h.add_(skip))
         if crops is not None:
             h = _crop(h, crops[0].after, offset)
             z, y, x = (c * s for c, s in zip(crops[0].after, shrinks[0], strict=True))
@@ -270,8 +270,9 @@ class BoundaryUNet(BoundaryNetwork):
         if shrinks[0] == (1, 1, 1):
             logits = self.head(h)
         else:
-            h = functional.relu(self.enlarge(h))
-            logits = self.head(torch.cat([h, image.to(h.dtype)], dim=1))
+            h = functional.relu(self.enlarge(h), inplace=not torch.is_grad_enabled())
+            both = torch.cat([h, image.to(h.dtype)], dim=1)
+            logits = self.head(both.contiguous(memory_format=torch.channels_last_3d))
         return logits if crops is None else _crop(logits, config.halo_vox, offset)
 
 

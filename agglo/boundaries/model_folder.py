@@ -10,32 +10,32 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from agglo.boundaries.network_description import Network, kind_of, network_of
 from agglo.checkpoint_file import plain_value
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
-from predict.boundary_network import AffinityBoundary, channels_of
+from predict.boundary_network import channels_of
 from predict.box import Box, Triple
-from predict.convnet import ConvNetConfig
 from predict.folds import fold_parts
 from predict.image_normalisation import ImageNormalisation, Sliceable
-from predict.unet import UNetConfig
 
 MODEL_FILE = "model.json"
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Raised whenever an older reader would misunderstand the folder.
 
-Version 1 had networks with a boundary channel only, trained with cross-entropy, and said neither.
+Version 1 had networks with a boundary channel only, trained with cross-entropy, and said neither;
+version 2 did not know masks, types of images or DAWMR networks.
 """
 
-READ_VERSIONS = (1, 2)
+READ_VERSIONS = (1, 2, 3)
 
 FINGERPRINT_SECTIONS = 16
 """So many sections of a volume, at equal distances, go into its fingerprint."""
@@ -50,12 +50,16 @@ class TrainedOn:
         labels: address of the labels.
         shape: z, y, x.
         fingerprint: of the image, see `fingerprint`.
+        mask: address of the mask, None if there was none.
+        dtype: of the image's voxels; None in folders that do not say.
     """
 
     image: str
     labels: str
     shape: Triple
     fingerprint: str
+    mask: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,17 @@ class BoundaryModel:
         scores: of each fold, on the validation part of what that fold was trained on.
         weights: of each fold.
         loss: what was minimised.
+        training: settings of the training of one fold (of a DAWMR network: of one iteration).
     """
 
-    network: UNetConfig | ConvNetConfig
+    network: Network
     voxel_size_nm: tuple[float, float, float]
     normalisation: ImageNormalisation
     volumes: tuple[TrainedOn, ...]
     scores: tuple[dict[str, float], ...]
     weights: tuple[dict[str, torch.Tensor], ...]
     loss: str = "bce"
+    training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_folds(self) -> int:
@@ -108,6 +114,7 @@ def write_model(folder: Path, model: BoundaryModel) -> None:
         "network": {"kind": kind_of(model.network), **asdict(model.network)},
         "channels": channels_of(model.network),
         "loss": model.loss,
+        "training": model.training,
         "voxel_size_nm": model.voxel_size_nm,
         "normalisation": asdict(model.normalisation),
         "volumes": [asdict(volume) for volume in model.volumes],
@@ -144,7 +151,7 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
         network = described["network"]
         digests = described["weights_sha256"]
         return BoundaryModel(
-            network=_network(network),
+            network=network_of(network),
             voxel_size_nm=_spacing(described["voxel_size_nm"]),
             normalisation=ImageNormalisation(**described["normalisation"]),
             volumes=tuple(
@@ -157,6 +164,7 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
                 for fold, digest in enumerate(digests)
             ),
             loss=described.get("loss", "bce"),
+            training=described.get("training", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -189,7 +197,7 @@ def _read_description(file: Path, argument: str) -> dict[str, Any]:
     if described.get("version") not in READ_VERSIONS:
         raise InputError(
             f"{argument}: {file} has version {described.get('version')}, "
-            f"but versions {' and '.join(map(str, READ_VERSIONS))} are read here."
+            f"but versions {READ_VERSIONS[0]} to {READ_VERSIONS[-1]} are read here."
         )
     return described
 
@@ -208,32 +216,6 @@ def _read_weights(file: Path, digest: str, argument: str) -> dict[str, torch.Ten
 
 def _weights_file(fold: int) -> str:
     return f"fold_{fold}.pt"
-
-
-def kind_of(network: UNetConfig | ConvNetConfig) -> str:
-    """Return the name of a kind of network, as `--model` takes it."""
-    return "convnet" if isinstance(network, ConvNetConfig) else "unet"
-
-
-def _network(described: dict[str, Any]) -> UNetConfig | ConvNetConfig:
-    """Return the shape of a network; version 1 knew U-Nets with a boundary channel only."""
-    kind = described.get("kind", "unet")
-    rule = described.get("boundary")
-    widths = tuple(described["widths"])
-    kernels = tuple(map(_triple, described["kernels"]))
-    n_in = described["in_channels"]
-    if kind == "convnet":
-        return ConvNetConfig(widths, kernels, AffinityBoundary(**described["boundary"]), n_in)
-    if kind != "unet":
-        raise ValueError(f"network of kind {kind!r}")
-    return UNetConfig(
-        widths=widths,
-        shrinks=tuple(map(_triple, described["shrinks"])),
-        kernels=kernels,
-        head_width=described["head_width"],
-        in_channels=n_in,
-        boundary=None if rule is None else AffinityBoundary(**rule),
-    )
 
 
 def _triple(values: list[int]) -> Triple:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import os
+import platform
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ import numpy as np
 import ray
 import torch
 
-from agglo.boundaries.model_folder import BoundaryModel, read_model
+from agglo.boundaries.block_ledger import BlockLedger
+from agglo.boundaries.model_folder import MODEL_FILE, BoundaryModel, fingerprint, read_model
+from agglo.boundaries.predicted_image import require_fitting_image
+from agglo.boundaries.throughput import BlockWork, describe_throughput
 from agglo.cluster import choose_device
 from agglo.pool import ActorPool
 from agglo.progress import progress
@@ -26,15 +32,22 @@ from agglo.volumes import (
     check_output,
     open_volume,
 )
+from agglo.volumes.output import MAIN
+from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
 from predict import compute_device
-from predict.blockwise import DEFAULT_BLOCK, plan_blocks, predict_regions
+from predict.blockwise import choose_block, plan_blocks, predict_regions, read_box
 from predict.boundary_training import load_network
 from predict.box import Box, whole
-from predict.image_normalisation import ImageNormalisation, normalisation_for, require_image
+from predict.image_normalisation import ImageNormalisation
+from predict.inference_network import for_inference
+from predict.matrix_rate import count_flop, count_flop_per_voxel, measure_matrix_rate
 
 AFFINITIES = "affinities"
 """Name of the affinities inside the output: `V.zarr:affinities`, (3, z, y, x)."""
+
+MEASURED_EVERY_S = 20.0
+"""An actor measures its matrix rate before its first block and each time it computed so long."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,24 +67,49 @@ class PredictionActor:
     ) -> None:
         """Take the model, and the part of each fold if the prediction is out of fold."""
         torch.set_num_threads(1)
+        compute_device.keep_freed_memory()
         self.device = compute_device.choose_device(device)
-        networks = [load_network(model.network, weights, self.device) for weights in model.weights]
+        networks = [
+            for_inference(load_network(model.network, weights, self.device), self.device)
+            for weights in model.weights
+        ]
         # Each region with the networks that predict it: everything by all, or a part by one.
         self.regions = [(whole(image.shape), networks)]
         if parts is not None:
             self.regions = [(part, [one]) for part, one in zip(parts, networks, strict=True)]
         self.image, self.normalisation = image, normalisation
         self.output, self.affinities = output, affinities
+        self.compute_s, self.next_measured_s, self.matrix_rate = 0.0, 0.0, 0.0
 
-    def predict(self, block: Box) -> None:
-        """Predict a block, whole cells of the output's grid, and write it."""
+    def predict(self, block: Box) -> BlockWork:
+        """Predict a block, whole cells of the output's grid, and see it on the disk."""
+        if self.compute_s >= self.next_measured_s:
+            self.matrix_rate = measure_matrix_rate(self.device)
+            self.next_measured_s = self.compute_s + MEASURED_EVERY_S
         options = {"normalisation": self.normalisation, "device": self.device}
+        started = self.device.clock_s()
         predicted = predict_regions(self.regions, self.image, block, **options)
+        compute_s = self.device.clock_s() - started
+        self.compute_s += compute_s
+        beside, name = (
+            (self.output, AFFINITIES) if self.affinities is None else (self.affinities, MAIN)
+        )
         self.output.write(block.start, predicted[0])
-        if self.affinities is None:
-            self.output.write((0, *block.start), predicted[1:], AFFINITIES)
-        else:
-            self.affinities.write((0, *block.start), predicted[1:])
+        beside.write((0, *block.start), predicted[1:], name)
+        self.output.sync(block.start, block.shape)
+        beside.sync((0, *block.start), predicted[1:].shape, name)
+        who = f"process {os.getpid()} on {platform.node()}"
+        return BlockWork(who, compute_s, self._flop(block), self.matrix_rate)
+
+    def _flop(self, block: Box) -> int:
+        total = 0
+        for region, networks in self.regions:
+            common = block.intersect(region)
+            if common.n_voxels > 0:
+                config = networks[0].config
+                seen = read_box(config, common, self.image.shape)
+                total += len(networks) * count_flop(config, seen.shape)
+        return total
 
 
 def predict_boundaries(
@@ -83,6 +121,7 @@ def predict_boundaries(
     out_of_fold: bool = False,
     voxel_size_nm: VoxelSize | None = None,
     device: compute_device.DeviceName = "auto",
+    resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Predict a volume and write its boundary map, with the affinities nested in it.
@@ -99,24 +138,29 @@ def predict_boundaries(
         out_of_fold: predict each part by the fold that did not see it.
         voxel_size_nm: for a file that states none.
         device: where to compute.
+        resume: go on with what an equal run has done that was killed or interrupted. The result
+            is that of an undisturbed run, bit for bit.
         overwrite: replace an output that exists.
 
     Returns:
-        What was done: voxels, blocks, seconds, voxels per second, device, normalisation.
+        What was done: voxels, blocks, seconds, device, normalisation, and what
+        `describe_throughput` says.
 
     Raises:
         InputError: see the sentence.
     """
     nested = (AFFINITIES,) if affinities is None else ()
     own = check_output(out, overwrite=overwrite, nested=nested).address
+    addresses = [own]
     if affinities is not None:
         other = check_output(affinities, argument="--affinities", overwrite=overwrite).address
         inner, outer = other.absolute(), own.absolute()
         if inner == outer or inner.path in outer.path.parents or outer.path in inner.path.parents:
             raise InputError(f"--affinities: {affinities} is also --out, or one lies in the other.")
+        addresses.append(other)
     trained = read_model(model)
     volume = open_volume(image, argument="--image", voxel_size_nm=voxel_size_nm)
-    require_image(volume)
+    normalisation = require_fitting_image(volume, trained, model)
     parts = trained.parts_of(volume)
     if out_of_fold:
         _require_out_of_fold(trained, parts, image, model)
@@ -124,61 +168,102 @@ def predict_boundaries(
         logger.warning(
             "%s trained this model; --out-of-fold makes a map that was not fitted to it", image
         )
-    normalisation = normalisation_for(volume, trained.normalisation)
-    if normalisation != trained.normalisation:
-        logger.warning(
-            "grey values of %s are unlike those the model was trained on; "
-            "they are normalised by their own mean %.4g and deviation %.4g",
-            *(image, normalisation.mean, normalisation.deviation),
-        )
     chosen = choose_device(device)
-    blocks = plan_blocks(whole(volume.shape), DEFAULT_BLOCK)
     started = time.perf_counter()
-    options: dict[str, Any] = {
+    blocks = plan_blocks(whole(volume.shape), choose_block(volume.shape))
+    description = {
+        "image": str(volume.address.absolute()),
+        "image_content": fingerprint(volume),
+        "image_shape": volume.shape,
+        "model_content": hashlib.sha256((Path(model) / MODEL_FILE).read_bytes()).hexdigest(),
+        "out_of_fold": out_of_fold,
+        "normalisation": [normalisation.mean, normalisation.deviation],
         "voxel_size_nm": volume.voxel_size_nm or trained.voxel_size_nm,
+        "device": chosen,
+        "outputs": [str(address.absolute()) for address in addresses],
+        "blocks": [len(blocks), *choose_block(volume.shape)],
+    }
+    attributes = {
+        "model": str(Path(model).absolute()),
+        **{name: description[name] for name in ("image", "out_of_fold", "normalisation")},
+    }
+    options: dict[str, Any] = {
+        "voxel_size_nm": description["voxel_size_nm"],
         "overwrite": overwrite,
-        "attributes": {
-            "model": str(Path(model).absolute()),
-            "image": str(volume.address.absolute()),
-            "out_of_fold": out_of_fold,
-            "normalisation": [normalisation.mean, normalisation.deviation],
-        },
+        "attributes": attributes,
     }
     layout = ArrayLayout((3, *volume.shape), np.float32)
-    with ExitStack() as outputs:
-        handle = None
-        if affinities is not None:
-            beside = BlockWriter(affinities, layout, argument="--affinities", **options)
-            handle = outputs.enter_context(beside).handle
-        nested_layouts = {AFFINITIES: layout} if affinities is None else {}
-        main = ArrayLayout(volume.shape, np.float32)
-        writer = outputs.enter_context(BlockWriter(out, main, nested=nested_layouts, **options))
-        arguments = (
-            *(trained, chosen, volume, normalisation),
-            *(parts if out_of_fold else None, writer.handle, handle),
-        )
-        with (
-            ActorPool(
-                PredictionActor,
-                arguments,
-                n_actors=_n_actors(len(blocks), chosen),
-                num_gpus=1 if chosen == "cuda" else 0,
-            ) as pool,
-            progress("predicting", len(blocks)) as bar,
-        ):
-            tasks = ((index, (block,)) for index, block in enumerate(blocks))
-            pool.run("predict", tasks, on_result=lambda *_: bar.advance())
+    main = ArrayLayout(volume.shape, np.float32)
+    with BlockLedger(own.path, own.dataset, [one.path for one in addresses]) as ledger:
+        writers: list[BlockWriter] = []
+        (ledger.resume if resume else ledger.begin)(description)
+        options |= {"token": ledger.token, "is_begun": resume}
+        try:
+            nested = {AFFINITIES: layout} if affinities is None else {}
+            writers.append(BlockWriter(out, main, nested=nested, **options))
+            if affinities is not None:
+                writers.append(BlockWriter(affinities, layout, argument="--affinities", **options))
+            ledger.record()
+            handles = [writer.handle for writer in writers]
+            arguments = (
+                *(trained, chosen, volume, normalisation, parts if out_of_fold else None),
+                *(handles[0], handles[1] if affinities is not None else None),
+            )
+            n_before = len(ledger.done)
+            work = _predict_blocks(arguments, blocks, ledger, chosen)
+            for writer in reversed(writers):
+                writer.commit()
+        except BaseException as error:
+            is_refused = isinstance(error, InputError) and not isinstance(error, FailedWriteError)
+            if not ledger.done or (is_refused and len(ledger.done) < len(blocks)):
+                ledger.remove()
+            else:
+                logger.warning(
+                    "%d of %d blocks of %s are kept; --resume goes on with them",
+                    *(len(ledger.done), len(blocks), out),
+                )
+            raise
+        ledger.remove()
     seconds = time.perf_counter() - started
-    n_voxels = whole(volume.shape).n_voxels
+    n_networks = 1 if out_of_fold else trained.n_folds
     return {
-        "n_voxels": n_voxels,
+        "n_voxels": whole(volume.shape).n_voxels,
         "n_blocks": len(blocks),
+        "n_blocks_done_before": n_before,
         "seconds": seconds,
-        "voxels_per_second": n_voxels / seconds,
+        **describe_throughput(
+            work, blocks, n_networks * count_flop_per_voxel(trained.network), seconds
+        ),
         "device": chosen,
         "out_of_fold": out_of_fold,
         "normalisation": [normalisation.mean, normalisation.deviation],
     }
+
+
+def _predict_blocks(
+    arguments: tuple[Any, ...], blocks: Sequence[Box], ledger: BlockLedger, device: str
+) -> dict[int, BlockWork]:
+    """Predict the blocks that the ledger does not list."""
+    missing = [index for index in range(len(blocks)) if index not in ledger.done]
+    if not missing:
+        return {}
+    with (
+        ActorPool(
+            PredictionActor,
+            arguments,
+            n_actors=_n_actors(len(missing), device),
+            num_gpus=1 if device == "cuda" else 0,
+        ) as pool,
+        progress("predicting", len(blocks)) as bar,
+    ):
+        bar.advance(len(ledger.done))
+
+        def on_result(index: int, _: BlockWork) -> None:
+            ledger.record(index)
+            bar.advance()
+
+        tasks = ((index, (blocks[index],)) for index in missing)
+        return dict(pool.run("predict", tasks, on_result=on_result))
 
 
 def _require_out_of_fold(

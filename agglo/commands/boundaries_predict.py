@@ -34,6 +34,8 @@ class Command:
     """edges of a voxel (z y x) where the file states none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where to compute; auto takes a GPU where the cluster has one"""
+    resume: bool = False
+    """go on with an unfinished prediction"""
     overwrite: bool = False
     """replace an output that exists"""
     seed: int = 0
@@ -55,6 +57,7 @@ class Command:
                 out_of_fold=self.out_of_fold,
                 voxel_size_nm=self.voxel_size_nm,
                 device=self.device,
+                resume=self.resume,
                 overwrite=self.overwrite,
             )
         console.print(", ".join(f"{name} {value}" for name, value in results.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,15 @@ import numpy.typing as npt
 from agglo.volumes.attributes import plain_attributes
 from agglo.volumes.hdf5_writing import write_datasets
 from agglo.volumes.layout import ArrayLayout, require_aligned
-from agglo.volumes.ome_zarr_writing import count_files, create_image, open_for_blocks
+from agglo.volumes.ome_zarr_writing import (
+    chunk_file,
+    count_files,
+    create_image,
+    open_for_blocks,
+    remove_torn_files,
+)
 from agglo.volumes.output import MAIN, check_output
-from agglo.volumes.staging import Staging, refusing_failed_writes
+from agglo.volumes.staging import Staging, refusing_failed_writes, sync_file
 from agglo.volumes.voxel_size import VoxelSize, require_voxel_size
 
 
@@ -54,13 +61,40 @@ class BlockHandle:
                 raise ValueError(f"block of type {block.dtype} for an array of {array.dtype}")
             array[tuple(map(slice, offset, np.add(offset, block.shape).tolist()))] = block
 
+    def sync(self, offset: tuple[int, ...], shape: tuple[int, ...], name: str = MAIN) -> None:
+        """See the files of a block that was written on the disk, where no crash undoes them.
+
+        Args:
+            offset: first voxel of the block.
+            shape: of the block.
+            name: the nested volume, or the main one.
+
+        Raises:
+            FailedWriteError: where the disk does not take it.
+        """
+        with refusing_failed_writes(self.argument, self.output):
+            array = open_for_blocks(self.folder / name)
+            cells = [
+                range(begin // cell, -(-(begin + length) // cell))
+                for begin, length, cell in zip(
+                    offset, shape, array.shards or array.chunks, strict=True
+                )
+            ]
+            files = [chunk_file(self.folder / name, cell) for cell in itertools.product(*cells)]
+            for file in files:
+                sync_file(file)
+            for folder in {parent for file in files for parent in file.parents}:
+                if folder.is_relative_to(self.folder):
+                    sync_file(folder)
+
 
 class BlockWriter:
     """An output made block by block, which appears under its name on `commit`.
 
     As a context manager it commits at the end of the block, and leaves nothing if an exception
     ends it. The blocks go to a temporary OME-Zarr group beside the output; for an HDF5 output its
-    arrays are copied into the file on `commit`.
+    arrays are copied into the file on `commit`. With a `token` the group has a name that can be
+    found again, and stays when `commit` fails: `abort` removes it, `is_begun` takes it over.
 
     Args:
         text: the address of the output.
@@ -71,6 +105,8 @@ class BlockWriter:
         attributes: what else to write beside the main volume: numbers, strings and lists of them.
         nested: further volumes by name. They are groups in the main one (``V.zarr:NAME``), in an
             HDF5 file datasets beside it.
+        token: part of the temporary group's name; drawn anew if None.
+        is_begun: go on with the group of this token that another process made.
 
     Raises:
         InputError: where the output exists without `overwrite`, or cannot be written there.
@@ -86,6 +122,8 @@ class BlockWriter:
         overwrite: bool = False,
         attributes: Mapping[str, Any] = MappingProxyType({}),
         nested: Mapping[str, ArrayLayout] = MappingProxyType({}),
+        token: str | None = None,
+        is_begun: bool = False,
     ) -> None:
         self._output = check_output(
             text, argument=argument, overwrite=overwrite, nested=tuple(nested)
@@ -94,8 +132,11 @@ class BlockWriter:
         self._voxel_size_nm: VoxelSize | None = require_voxel_size(voxel_size_nm)
         self._attributes = plain_attributes(attributes)
         address = self._output.address
-        self._staging = Staging(address.path)
+        self._is_kept = token is not None
+        self._staging = Staging(address.path, token)
         self.handle = BlockHandle(self._staging.path.absolute(), argument, str(address))
+        if is_begun:
+            return
         try:
             with refusing_failed_writes(argument, address):
                 for name, one in self._layouts.items():
@@ -127,24 +168,29 @@ class BlockWriter:
         """Give the output its name.
 
         Raises:
-            RuntimeError: where blocks are missing; nothing is left then.
-            InputError: where the disk does not take it; nothing is left then.
+            RuntimeError: where blocks are missing; nothing is left then without a token.
+            InputError: where the disk does not take it, or the output's name is taken; nothing is
+                left then without a token.
         """
         address = self._output.address
         try:
             with refusing_failed_writes(self._output.argument, address):
                 self._require_whole()
+                remove_torn_files(self._staging.path)
                 if address.format == "zarr":
                     self._output.require_free()
                     self._staging.commit()
                 else:
                     arrays = {name: self._array(name) for name in self._layouts}
                     write_datasets(self._output, arrays, self._voxel_size_nm, self._attributes)
-        finally:
-            self.abort()
+        except BaseException:
+            if not self._is_kept:
+                self.abort()
+            raise
+        self.abort()
 
     def abort(self) -> None:
-        """Remove what was written so far; nothing after `commit`."""
+        """Remove what was written so far; nothing after a `commit` that succeeded."""
         self._staging.discard()
 
     def _array(self, name: str) -> Any:

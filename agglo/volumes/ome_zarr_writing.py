@@ -49,6 +49,20 @@ def open_for_blocks(group: Path) -> zarr.Array:
     return array.with_config({"write_empty_chunks": True})
 
 
+def chunk_file(group: Path, cell: tuple[int, ...]) -> Path:
+    """Return the file of a chunk, or shard, by its place in the grid."""
+    return Path(group, ARRAY, "c", *map(str, cell))
+
+
+def remove_torn_files(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote a chunk.
+
+    Zarr writes a chunk as ``….partial`` and then gives it its name, so a chunk is never torn.
+    """
+    for path in folder.rglob("*.partial"):
+        path.unlink(missing_ok=True)
+
+
 def count_files(group: Path) -> int:
     """Count the chunks, or shards, of the group's array that were written."""
     return sum(

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agglo.boundaries.network_choice import BoundaryConfig
 from agglo.boundaries.prediction import predict_boundaries
-from agglo.boundaries.training import BoundaryConfig, train_boundaries
+from agglo.boundaries.training import train_boundaries
 from agglo.policy_file import Policy, load_policy
 from agglo.superpixels import make_superpixels
 from agglo.training.train import TrainConfig, train_policy

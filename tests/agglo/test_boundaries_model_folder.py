@@ -135,7 +135,7 @@ def _damage(folder: Path, what: str) -> None:
     ("what", "message"),
     [
         ("unfinished", "--model: .* has no model.json; its training has not ended"),
-        ("version", "has version 99, but versions 1 and 2 are read here"),
+        ("version", "has version 99, but versions 1 to 3 are read here"),
         ("other", "does not describe a boundary model"),
         ("half_json", "model.json cannot be read"),
         ("missing_key", "model.json is damaged .*normalisation"),

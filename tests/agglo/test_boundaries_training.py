@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -14,24 +16,28 @@ import pytest
 import torch
 from scipy import ndimage
 
+from agglo.boundaries import network_training
 from agglo.boundaries import training as module
 from agglo.boundaries.model_folder import BoundaryModel, read_model
+from agglo.boundaries.network_choice import BoundaryConfig
 from agglo.boundaries.prediction import predict_boundaries
-from agglo.boundaries.training import BoundaryConfig, train_boundaries
+from agglo.boundaries.training import train_boundaries
 from agglo.pool import ActorPool
 from agglo.volumes import open_volume, write_volume
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
 from analysis.label_borders import border_mask
 from predict.blockwise import predict_volume
+from predict.boundary_settings import BoundaryTraining
 from predict.boundary_training import load_network
 from predict.box import whole
 from predict.compute_device import choose_device
 from predict.folds import fold_parts
+from tests.agglo.small_volumes import agglo
 
-pytestmark = pytest.mark.usefixtures("ray_local")
+pytestmark = pytest.mark.usefixtures("ray_local", "small_steps")
 
-CONFIG = BoundaryConfig(steps=20, widths=(6, 8), seed=3)
+CONFIG = BoundaryConfig(steps=40, widths=(6, 8), seed=3)
 SHAPE = (16, 36, 28)
 
 
@@ -46,6 +52,15 @@ def _cells(seed: int) -> tuple[np.ndarray, np.ndarray]:
     labels = seeds[tuple(nearest)]
     image = 170 - 90 * ndimage.gaussian_filter(border_mask(labels).astype(float), 0.5)
     return (image + rng.normal(0, 12, SHAPE)).clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def small_steps() -> Iterator[None]:
+    """Train with steps of fewer voxels than pays on real volumes, and evaluate less often."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = partial(BoundaryTraining, batch_voxels=2 * 16**3, n_evaluations=4)
+        patch.setattr(module, "BoundaryTraining", quick)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +79,7 @@ def volume(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(volume: Path, tmp_path_factory) -> Path:
+def trained(volume: Path, small_steps: None, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("model") / "model"
     _train(volume, out)
     return out
@@ -91,6 +106,53 @@ def test_a_model_folder_is_whole_and_says_what_it_is(trained: Path, volume: Path
     assert {record["fold"] for record in records} == {0, 1}
     assert {"step", "loss", "val_loss", "val_auc", "val_ap", "seconds"} <= set(records[0])
     assert all(score["val_auc"] > 0.8 for score in model.scores)
+
+
+def test_a_model_folder_that_says_nothing_of_masks_is_read(trained: Path, tmp_path: Path):
+    shutil.copytree(trained, tmp_path / "model")
+    file = tmp_path / "model" / "model.json"
+    described = json.loads(file.read_text())
+    for record in described["volumes"]:
+        assert record.pop("mask") is None
+    file.write_text(json.dumps(described))
+    assert read_model(tmp_path / "model").volumes == read_model(trained).volumes
+
+
+def test_one_section_with_a_mask_from_the_command_line(
+    volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    image, labels = _cells(0)
+    known = np.zeros((1, *SHAPE[1:]), np.uint8)
+    known[:, :, 4:] = 1
+    wrong = np.where(known == 0, np.indices(known.shape).sum(0) % 2 + 1, labels[5:6])
+    for name, array in (("image", image[5:6]), ("labels", wrong), ("mask", known)):
+        np.save(tmp_path / f"{name}.npy", array)
+    words = [
+        word
+        for name in ("image", "labels", "mask")
+        for word in (f"--{name}", tmp_path / f"{name}.npy")
+    ]
+    said = agglo(
+        capsys,
+        *("boundaries", "train", *words, "--voxel-size-nm", 50, 4, 4, "--two-dimensional"),
+        *("--folds", 1, "--steps", 20, "--widths", 6, 8, "--device", "cpu"),
+        *("--out", tmp_path / "model", "--json", tmp_path / "results.json"),
+    )
+    assert said.status == 0, said.err
+    model = read_model(tmp_path / "model")
+    assert model.volumes[0].mask == str(tmp_path / "mask.npy")
+    assert model.network.two_dimensional
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["model"], results["loss"], results["folds"]) == ("unet", "bce", 1)
+    assert results["config"]["steps"] == 20
+    assert results["config"]["two_dimensional"]
+    assert results["voxel_size_nm"] == [50, 4, 4]
+    [record] = results["volumes"]
+    assert record == json.loads((tmp_path / "model" / "model.json").read_text())["volumes"][0]
+    assert record["mask"] == model.volumes[0].mask
+    assert [evaluation["step"] for evaluation in results["evaluations"]] == [5, 10, 15, 20]
+    best = max(results["evaluations"], key=lambda evaluation: evaluation["val_ap"])
+    assert [{"fold": 0, **score} for score in results["scores"]] == [best]
 
 
 def test_out_of_fold_and_mean_predictions(trained: Path, volume: Path, tmp_path: Path):
@@ -154,7 +216,7 @@ def test_malis_trains_affinities_and_they_go_where_they_are_wanted(volume: Path,
 
 
 def test_a_convnet_is_trained_and_applied_alike(volume: Path, tmp_path: Path):
-    config = BoundaryConfig(steps=20, folds=1, widths=(4, 4), seed=3)
+    config = BoundaryConfig(steps=40, folds=1, widths=(4, 4), seed=3)
     model = _train(volume, tmp_path / "model", config, model="convnet")
     predict_boundaries(f"{volume}:raw", tmp_path / "model", str(tmp_path / "map.zarr"))
     found = open_volume(str(tmp_path / "map.zarr"), argument="--boundaries").read()
@@ -163,7 +225,7 @@ def test_a_convnet_is_trained_and_applied_alike(volume: Path, tmp_path: Path):
     image = open_volume(f"{volume}:raw", argument="--image").read()
     expected = predict_volume([network], image, normalisation=model.normalisation, device=device)
     np.testing.assert_allclose(found, expected[0], atol=0.02)
-    with pytest.raises(InputError, match="--model: it must be unet or convnet, got 'forest'"):
+    with pytest.raises(InputError, match="--model: it must be unet, convnet or dawmr, got 'forest'"):
         _train(volume, tmp_path / "other", config, model="forest")
 
 
@@ -218,7 +280,7 @@ def test_a_killed_actor_costs_an_interval_and_nothing_else(
                 threading.Timer(0.05, lambda: os.kill(killed[0], signal.SIGKILL)).start()
             return super().run(method, tasks, on_result=on_result)
 
-    monkeypatch.setattr(module, "ActorPool", Killing)
+    monkeypatch.setattr(network_training, "ActorPool", Killing)
     again = _train(volume, tmp_path / "again")
     assert killed
     assert _equal(read_model(trained), again)
@@ -245,7 +307,7 @@ def test_bad_input(volume: Path, trained: Path, tmp_path: Path):
     refuse(["raw"], ["gt"], "labels leave only .* to train on", config=replace(CONFIG, folds=30))
     refuse(["raw"], ["gt"], "--folds: at least 1", config=replace(CONFIG, folds=0))
     refuse(["raw"], ["gt"], "device", device="tpu")
-    refuse(["raw"], ["gt"], "loss must be bce or malis, got 'hinge'", loss="hinge")
+    refuse(["raw"], ["gt"], "loss must be bce.* got 'hinge'", loss="hinge")
     with pytest.raises(InputError, match=r"--out: .*exists"):
         _train(volume, trained)
 

@@ -265,3 +265,41 @@ cluster.shutdown()
     assert result.returncode == 0, result.stderr
     assert "an actor Worker died, its task" in result.stderr
     assert "the cluster shrank: going on with 1 actors" in result.stderr
+
+
+def test_a_stream_is_in_the_order_of_its_tasks_whatever_ends_first(ray_local: None) -> None:
+    with ActorPool(Worker, (100,), n_actors=2) as pool:
+        tasks = ((key, (key, 0.3 if key % 2 == 0 else 0.0)) for key in (3, 0, 5, 4, 1))
+        found = [(key, ray.get(sum_)) for key, sum_ in pool.stream("add", tasks, ahead=4)]
+    assert found == [(3, 103), (0, 100), (5, 105), (4, 104), (1, 101)]
+
+
+def test_a_stream_draws_no_more_than_it_may_and_ends_when_it_is_left(ray_local: None) -> None:
+    drawn = []
+
+    def endless() -> Iterator[tuple[int, tuple[int]]]:
+        for key in range(10**9):
+            drawn.append(key)
+            yield key, (key,)
+
+    with ActorPool(Worker, n_actors=2) as pool:
+        stream = pool.stream("add", endless(), ahead=3)
+        for key in range(5):
+            assert next(stream)[0] == key
+        assert len(drawn) <= 5 + 3
+        pids = pool.pids()
+        stream.close()
+        assert pool.pids() == pids, "the actors live on"
+        assert pool.run("add", [(0, (7,))]) == [(0, 7)]
+
+
+def test_a_stream_loses_nothing_to_deaths(ray_local: None, tmp_path: Path) -> None:
+    with ActorPool(Worker, (0, tmp_path), n_actors=2) as pool:
+        tasks = [(key, (key, 1 if key in (1, 2, 5) else 0)) for key in range(8)]
+        found = [(key, ray.get(square)) for key, square in pool.stream("die", tasks, ahead=4)]
+    assert found == [(key, key * key) for key in range(8)]
+
+
+def test_a_refusal_ends_a_stream(ray_local: None) -> None:
+    with ActorPool(Worker, n_actors=1) as pool, pytest.raises(InputError, match="--labels"):
+        list(pool.stream("refuse", [(2, (2,))], ahead=1))

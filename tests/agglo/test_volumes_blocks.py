@@ -98,6 +98,27 @@ def test_nested_volumes_and_hdf5(tmp_path: Path, name: str):
     assert len(os.listdir(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("name", ["v.zarr", "v.h5:x"])
+def test_another_writer_goes_on_with_what_was_begun(tmp_path: Path, name: str):
+    text, places = str(tmp_path / name), offsets(LAYOUT)
+    first = BlockWriter(text, LAYOUT, voxel_size_nm=(8, 8, 8), token="begun")
+    for offset in places[:7]:
+        first.write(offset, block_at(SAMPLE, offset, LAYOUT))
+        first.handle.sync(offset, block_at(SAMPLE, offset, LAYOUT).shape)
+    with pytest.raises(InputError, match="cannot be written: No such file"):
+        first.handle.sync(places[7], block_at(SAMPLE, places[7], LAYOUT).shape)
+    with pytest.raises(RuntimeError, match="7 of 18"):
+        first.commit()
+    second = BlockWriter(text, LAYOUT, voxel_size_nm=(8, 8, 8), token="begun", is_begun=True)
+    for offset in places[7:]:
+        second.write(offset, block_at(SAMPLE, offset, LAYOUT))
+    (first.handle.folder / "0" / "c" / "0.1.partial").write_bytes(b"torn")
+    second.commit()
+    np.testing.assert_array_equal(read(text), SAMPLE)
+    assert len(os.listdir(tmp_path)) == 1
+    assert not list(tmp_path.rglob("*.partial"))
+
+
 def test_an_exception_leaves_nothing(tmp_path: Path):
     def fail() -> None:
         with BlockWriter(str(tmp_path / "v.zarr"), LAYOUT, voxel_size_nm=None) as writer:

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 
 from analysis.input_error import InputError
 from predict.blockwise import (
+    BLOCKS,
+    SHARED_BLOCKS,
+    choose_block,
     plan_blocks,
     predict_block,
     predict_regions,
     predict_volume,
+    read_box,
     read_reflected,
 )
 from predict.boundary_network import AffinityBoundary, BoundaryNetwork, NetworkConfig
@@ -158,6 +162,31 @@ def test_blocks_tile_a_region_and_lie_on_the_global_grid(shape, block, data):
     inside = np.zeros(shape, int)
     inside[region.slices] = 1
     np.testing.assert_array_equal(count, inside)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 2000)] * 3))
+def test_the_largest_block_that_leaves_enough_to_share_is_chosen(shape):
+    chosen = choose_block(shape)
+    counts = [len(plan_blocks(whole(shape), block)) for block in BLOCKS]
+    larger = BLOCKS.index(chosen)
+    assert all(count < SHARED_BLOCKS for count in counts[:larger])
+    assert counts[larger] >= SHARED_BLOCKS or larger == len(BLOCKS) - 1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_read_is_what_the_network_is_given(name, monkeypatch):
+    network, given = _network(CONFIGS[name]), []
+    forward = network.forward
+
+    def spy(image, inner_only=False):
+        given.append(tuple(image.shape[-3:]))
+        return forward(image, inner_only)
+
+    monkeypatch.setattr(network, "forward", spy)
+    block, image = Box((3, 5, 8), (11, 21, 19)), _image((11, 40, 19))
+    predict_block([network], image, block, normalisation=SAME, device=DEVICE)
+    assert given == [read_box(CONFIGS[name], block, image.shape).shape]
 
 
 def test_bad_input():

@@ -55,12 +55,37 @@ def test_hand_drawn_membrane_voxel():
     assert known[0].all()
 
 
+def test_hand_drawn_mask():
+    labels = np.array([[[1, 1, 0, 2, 3, 3]]])
+    mask = np.array([[[True, True, False, True, True, False]]])
+    target, known = boundary_targets(labels, zero_is_membrane=True, in_section=False, mask=mask)
+    np.testing.assert_array_equal(target[0, 0, 0], [0, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(known[0, 0, 0], [1, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(target[3, 0, 0], [0, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(known[3, 0, 0], [0, 1, 0, 0, 1, 0])
+
+
 @settings(max_examples=50, deadline=None)
-@given(small_labels, st.booleans(), st.booleans())
-def test_against_voxel_by_voxel_definition(labels, zero_is_membrane, in_section):
-    target, known = boundary_targets(
-        labels, zero_is_membrane=zero_is_membrane, in_section=in_section
+@given(small_labels, st.booleans())
+def test_a_mask_over_every_zero_is_not_to_know_them(labels, in_section):
+    masked = boundary_targets(
+        labels, zero_is_membrane=True, in_section=in_section, mask=labels != 0
     )
+    unknown = boundary_targets(labels, zero_is_membrane=False, in_section=in_section)
+    for one, other in zip(masked, unknown, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=80, deadline=None)
+@given(small_labels, st.booleans(), st.booleans(), st.none() | st.integers(0, 10**6))
+def test_against_voxel_by_voxel_definition(labels, zero_is_membrane, in_section, seed):
+    mask = None if seed is None else np.random.default_rng(seed).uniform(size=labels.shape) < 0.8
+    target, known = boundary_targets(
+        labels, zero_is_membrane=zero_is_membrane, in_section=in_section, mask=mask
+    )
+    told = np.ones(labels.shape, bool) if mask is None else mask
+    if not zero_is_membrane:
+        told = told & (labels != 0)
     for here in np.ndindex(labels.shape):
         touching, unlabelled = False, False
         for axis in range(3):
@@ -72,18 +97,16 @@ def test_against_voxel_by_voxel_definition(labels, zero_is_membrane, in_section)
                         assert not known[(1 + axis, *here)]
                     continue
                 pair = int(labels[here]), int(labels[tuple(there)])
+                both = told[here] and told[tuple(there)]
                 if step == -1:
-                    assert known[(1 + axis, *here)] == (zero_is_membrane or 0 not in pair)
-                    assert target[(1 + axis, *here)] == (pair[0] == pair[1] != 0)
+                    assert known[(1 + axis, *here)] == both
+                    assert target[(1 + axis, *here)] == (both and pair[0] == pair[1] != 0)
                 if not (in_section and axis == 0):
-                    touching |= 0 not in pair and pair[0] != pair[1]
-                    unlabelled |= pair[1] == 0
-        if zero_is_membrane:
-            assert target[(0, *here)] == (touching or labels[here] == 0)
-            assert known[(0, *here)]
-        else:
-            assert target[(0, *here)] == touching
-            assert known[(0, *here)] == (labels[here] != 0 and (touching or not unlabelled))
+                    touching |= both and 0 not in pair and pair[0] != pair[1]
+                    unlabelled |= not told[tuple(there)]
+        is_membrane = told[here] and labels[here] == 0
+        assert target[(0, *here)] == (touching or is_membrane)
+        assert known[(0, *here)] == (told[here] and (touching or is_membrane or not unlabelled))
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,6 +143,9 @@ def test_zero_rule():
     parted = np.array([[[1, 0, 2, 2], [0, 0, 2, 2], [3, 0, 0, 0]]])
     assert not zero_means_membrane(touching)
     assert zero_means_membrane(parted)
+    labelled = np.array([[[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    assert zero_means_membrane(labelled)  # a background that nobody labelled is misjudged …
+    assert not zero_means_membrane(labelled, labelled != 0)  # … unless a mask says so
 
 
 @pytest.mark.parametrize(
@@ -135,3 +161,13 @@ def test_bad_labels(labels, message):
         boundary_targets(labels, zero_is_membrane=True, in_section=False)
     with pytest.raises(InputError, match=message):
         zero_means_membrane(labels)
+
+
+def test_bad_mask():
+    labels = np.ones((2, 2, 2), int)
+    masks: list[np.ndarray] = [np.ones((2, 2, 1), bool), np.ones((2, 2, 2), np.uint8)]
+    for mask in masks:
+        with pytest.raises(InputError, match=r"mask must be bool of .* \(2, 2, 2\), got"):
+            boundary_targets(labels, zero_is_membrane=True, in_section=False, mask=mask)
+        with pytest.raises(InputError, match=r"mask must be bool of .* \(2, 2, 2\), got"):
+            zero_means_membrane(labels, mask)

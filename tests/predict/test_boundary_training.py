@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,14 @@ from scipy import ndimage
 
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
+from predict.augmentation import IntensityChange
 from predict.blockwise import predict_volume
 from predict.boundary_network import AffinityBoundary, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
 from predict.boundary_training import (
+    batch_with_contrast,
     best_evaluation,
-    boundary_loss,
     is_finished,
     start_training,
     train_boundary_network,
@@ -24,9 +26,10 @@ from predict.boundary_training import (
 )
 from predict.compute_device import choose_device
 from predict.convnet import ConvNetConfig
-from predict.folds import VolumeSplit, split_volume
+from predict.folds import split_volume
 from predict.image_normalisation import measure_normalisation
-from predict.training_patches import PatchSampler, TrainingVolume
+from predict.training_patches import PatchSampler
+from predict.training_volume import TrainingVolume
 from predict.unet import UNetConfig
 
 DEVICE = choose_device("cpu", bfloat16=False)
@@ -41,6 +44,7 @@ CONVNET = ConvNetConfig.for_voxel_size(
     (8, 8, 8), boundary=AffinityBoundary("least", False), widths=(8, 8)
 )
 MALIS = replace(SETTINGS, loss="malis")
+BLOTC = replace(SETTINGS, loss="blotc")
 
 
 class Spy:
@@ -112,12 +116,12 @@ def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
     network, state = _train(
         training, AFFINITIES, on_evaluation=lambda record, _: records.append(record)
     )
-    plain = _train(replace(training, malis_start=0.99), AFFINITIES)[1]["evaluations"]
+    plain = _train(replace(training, structured_start=0.99), AFFINITIES)[1]["evaluations"]
     assert records[1]["loss"] == plain[1]["loss"]
     assert records[2]["loss"] > plain[2]["loss"] + 0.1  # a term more
     assert records[-1]["val_auc"] > 0.85
     assert records[-1]["val_malis"] < records[0]["val_malis"]
-    best = min(record["val_malis"] for record in records)
+    best = min(record["val_malis"] for record in records[2:])
     assert state["best_network"].keys() == network.state_dict().keys()
     assert best_evaluation(state)["val_malis"] == best
 
@@ -127,6 +131,57 @@ def test_a_malis_run_is_resumed_to_the_same_weights():
     whole_run, _ = _train(MALIS, AFFINITIES, on_evaluation=lambda _, state: states.append(state))
     resumed, _ = _train(MALIS, AFFINITIES, state=states[2])
     assert _equal(whole_run.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.parametrize("network", [NETWORK, AFFINITIES, CONVNET], ids=["own", "made", "valid"])
+def test_blotc_warps_in_the_second_half_and_lowers_the_loss(network):
+    records = []
+    training = replace(BLOTC, steps=60, patch_voxels=12**3)
+    _, state = _train(training, network, on_evaluation=lambda record, _: records.append(record))
+    plain = _train(replace(training, loss="bce"), network)[1]["evaluations"]
+    assert [record["structured"] for record in records] == [0, 0, 1, 1]
+    assert records[1]["loss"] == plain[1]["loss"]
+    assert records[2]["loss"] != plain[2]["loss"]
+    assert records[-1]["loss"] < records[0]["loss"]
+    best = min(record["val_warping"] for record in records[2:])
+    assert best_evaluation(state)["val_warping"] == best
+    assert best_evaluation(state)["val_auc"] > 0.8
+
+
+def test_blotc_costs_less_than_cross_entropy_on_the_same_steps():
+    """Until the first step the runs are one, and labels only come nearer."""
+    training = replace(BLOTC, steps=1, n_evaluations=1, structured_start=0.0)
+    warped = _train(training)[1]["evaluations"][0]
+    plain = _train(replace(training, loss="bce"))[1]["evaluations"][0]
+    assert warped["loss"] < plain["loss"]
+    assert "structured" not in plain
+
+
+def test_a_blotc_run_is_resumed_to_the_same_weights():
+    states = []
+    network, final = _train(BLOTC, on_evaluation=lambda _, state: states.append(state))
+    buffer = io.BytesIO()
+    torch.save(states[2], buffer)
+    buffer.seek(0)
+    saved = torch.load(buffer, weights_only=True)
+    resumed, resumed_state = _train(BLOTC, state=saved)
+    assert _equal(network.state_dict(), resumed.state_dict())
+    assert _equal(final["network"], resumed_state["network"])
+    assert _equal(final["average"], resumed_state["average"])
+    assert not _equal(final["network"], final["average"])
+
+
+@pytest.mark.parametrize("loss", ["bce", "blotc"])
+def test_sections_labelled_alone_train_a_flat_network(loss):
+    image, labels = _cells((6, 48, 48), 40, seed=2)
+    split = split_volume(image.shape, 2, 0)
+    volume = TrainingVolume(image, labels, measure_normalisation(image), False, split)
+    training = replace(SETTINGS, voxel_size_nm=(50, 4, 4), loss=loss)
+    _, state = train_boundary_network(FLAT, training, [volume], DEVICE)
+    assert np.isfinite([record["val_loss"] for record in state["evaluations"]]).all()
+    if loss == "blotc":
+        assert state["evaluations"][-1]["structured"] == 1
+        assert 0 < state["evaluations"][-1]["val_warping"] < 1
 
 
 @pytest.mark.parametrize("loss", ["bce", "malis"])
@@ -152,19 +207,6 @@ def test_cross_entropy_alone_can_train_affinities():
     network, state = _train(SETTINGS, AFFINITIES)
     assert network.state_dict()["head.2.weight"].shape[0] == 3
     assert "val_malis" not in state["evaluations"][0]
-
-
-def test_patches_come_with_their_labels():
-    volume = _volume()
-    sampler = PatchSampler(NETWORK, SETTINGS, [volume])
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        _, target, known, labels = sampler.patch(rng)
-        inside = boundary_targets(labels, zero_is_membrane=False, in_section=False).target[1:]
-        for axis in range(3):
-            part = (axis, *(slice(None),) * axis, slice(1, None))
-            np.testing.assert_array_equal(target[1:][part], inside[part])
-        assert known.any()
 
 
 def test_same_seed_same_weights_and_resuming_changes_nothing():
@@ -222,11 +264,65 @@ def test_it_stops_when_validation_gets_no_better():
     assert not finished([0.1, 0.2, 0.3])
 
 
+def test_the_phase_of_the_structured_loss_outranks_the_one_before():
+    training = replace(MALIS, steps=9, n_evaluations=9, patience=2)
+    before = [{"val_ap": 0.9 - 0.1 * k, "val_malis": 0.1, "structured": 0.0} for k in range(4)]
+    assert not is_finished({"evaluations": before}, training)
+    assert best_evaluation({"evaluations": before}) is before[0]
+    during = [{"val_ap": 0.1, "val_malis": malis, "structured": 1.0} for malis in (0.5, 0.4, 0.6)]
+    state = {"evaluations": before + during}
+    assert best_evaluation(state) is during[1]
+    assert not is_finished(state, training)
+    assert is_finished({"evaluations": before + during + during[-1:]}, training)
+
+
+def test_the_evaluated_weights_are_the_running_mean_of_the_steps():
+    training = replace(SETTINGS, steps=4, averaging=0.15)
+    states = [start_training(NETWORK, training, [_volume()])]
+    _train(training, state=states[0], on_evaluation=lambda _, state: states.append(state))
+    for step, (before, after) in enumerate(itertools.pairwise(states), start=1):
+        keep = min(0.15, step / (step + 10))
+        for name, weight in after["network"].items():
+            if weight.is_floating_point():
+                expected = keep * before["average"][name] + (1 - keep) * weight
+                torch.testing.assert_close(after["average"][name], expected)
+            else:
+                assert torch.equal(after["average"][name], weight)
+    last = _train(replace(training, averaging=0.0))[1]
+    assert _equal(last["network"], last["average"])
+
+
+def test_patches_without_contrast_are_left_out():
+    image, labels = _cells((6, 48, 48), 40, seed=2)
+    split = split_volume(image.shape, 2, 0)
+    volume = TrainingVolume(image, labels, measure_normalisation(image), False, split)
+    missing = IntensityChange(bad_patches=1.0, bad_sections=0.9)
+    training = replace(
+        SETTINGS, voxel_size_nm=(50, 4, 4), intensity=missing, batch_voxels=9 * 16**3
+    )
+    sampler = PatchSampler(FLAT, training, [volume])
+    rng = np.random.default_rng(0)
+    n_kept = []
+    for _ in range(8):
+        image_part, target, known, parts = batch_with_contrast(sampler, rng, DEVICE)
+        assert (image_part.amax((1, 2, 3, 4)) > image_part.amin((1, 2, 3, 4))).all()
+        assert len(image_part) == len(target) == len(known) == len(parts)
+        n_kept.append(len(image_part))
+    assert min(n_kept) < sampler.n_patches
+    black = np.zeros_like(image)
+    silent = replace(
+        training, intensity=IntensityChange(noise=0.0, bad_patches=0.0), batch_voxels=1
+    )
+    blank = PatchSampler(FLAT, silent, [replace(volume, image=black)])
+    with pytest.raises(InputError, match="image is constant in the part to train on: 100 batches"):
+        batch_with_contrast(blank, rng, DEVICE)
+
+
 def test_the_kept_weights_are_those_of_the_highest_precision():
     states = []
     network, _ = _train(SETTINGS, on_evaluation=lambda _, state: states.append(state))
     precisions = [state["evaluations"][-1]["val_ap"] for state in states]
-    assert _equal(network.state_dict(), states[int(np.argmax(precisions))]["network"])
+    assert _equal(network.state_dict(), states[int(np.argmax(precisions))]["average"])
 
 
 @pytest.mark.parametrize("fold", [0, 1])
@@ -252,41 +348,6 @@ def test_training_patches_do_not_touch_the_validation_part():
         assert not labels.read[box.slices].any()
 
 
-@pytest.mark.parametrize("network", [NETWORK, FLAT])
-def test_targets_of_a_patch_are_those_of_the_whole_volume(network):
-    """The labels around a patch decide its border voxels, whatever the symmetry."""
-    image, labels = _cells((12, 40, 40), 30, seed=5)
-    code = np.arange(image.size, dtype=np.float32).reshape(image.shape)
-    voxel_size = (8, 8, 8) if network is NETWORK else (50, 4, 4)
-    training = replace(SETTINGS, voxel_size_nm=voxel_size, patch_voxels=8**3)
-    split = VolumeSplit((split_volume((12, 40, 40), 1, 0).training), (), None)
-    volume = TrainingVolume(image, labels, measure_normalisation(image), False, split)
-    sampler = PatchSampler(network, training, [volume])
-    flat = network is FLAT
-    whole_target, _ = boundary_targets(labels, zero_is_membrane=False, in_section=flat)
-    normalisation = volume.normalisation
-
-    class Where:
-        """Stand in for the image and its grey changes: give back the voxel's index."""
-
-        def apply(self, patch, rng=None):
-            return patch
-
-    sampler.volumes = [volume]
-    marked = replace(volume, image=code, normalisation=Where())
-    sampler.boxes = [(marked, box) for box in split.training]
-    sampler.training = replace(training, intensity=Where())
-    assert normalisation.deviation > 0
-    rng = np.random.default_rng(1)
-    for _ in range(30):
-        index, target, known, _ = sampler.patch(rng)
-        assert index.shape == sampler.patch_shape
-        expected = whole_target[0].ravel()[index.astype(int)]
-        np.testing.assert_array_equal(target[0], expected)
-        assert known[0].all()
-        assert known[1].any() != flat
-
-
 def test_patches_fit_thin_parts_and_keep_exchanged_axes_equal():
     image, labels = _cells((10, 60, 80), 40, seed=1)
     normalisation = measure_normalisation(image)
@@ -299,19 +360,6 @@ def test_patches_fit_thin_parts_and_keep_exchanged_axes_equal():
     assert PatchSampler(network, thick, [volume]).patch_shape == (5, 28, 28)
     flat = PatchSampler(FLAT, replace(SETTINGS, voxel_size_nm=(50, 4, 4)), [volume])
     assert flat.patch_shape == (1, 36, 36)
-
-
-def test_hand_computed_loss():
-    logits = torch.zeros(1, 4, 1, 1, 2)
-    logits[0, 0, 0, 0] = torch.tensor([np.log(3.0), 0.0])  # probabilities 3/4 and 1/2
-    target = torch.zeros_like(logits)
-    target[0, 0, 0, 0, 0] = 1
-    known = torch.zeros_like(logits)
-    known[0, 0] = 1
-    weights = torch.ones(4, 2)
-    weights[0] = torch.tensor([1.0, 4.0])
-    expected = (4 * -np.log(0.75) + -np.log(0.5)) / 2
-    assert float(boundary_loss(logits, target, known, weights)) == pytest.approx(expected)
 
 
 def test_class_weights_follow_the_balance():
@@ -329,34 +377,6 @@ def test_class_weights_follow_the_balance():
         if balance == 1:
             frequency = 1 / (1 + rare)
             np.testing.assert_allclose(weights[:, 1] * frequency, 0.5, atol=1e-5)
-
-
-def test_sections_labelled_alone_train_a_flat_network():
-    image, labels = _cells((6, 48, 48), 40, seed=2)
-    normalisation = measure_normalisation(image)
-    volume = TrainingVolume(image, labels, normalisation, False, split_volume(image.shape, 2, 0))
-    training = replace(SETTINGS, voxel_size_nm=(50, 4, 4))
-    _, state = train_boundary_network(FLAT, training, [volume], DEVICE)
-    assert np.isfinite([record["val_loss"] for record in state["evaluations"]]).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"minutes": 1.0}, "give either minutes or steps, got 1.0 minutes and 8 steps"),
-        ({"steps": None}, "give either minutes or steps"),
-        ({"steps": None, "minutes": -1.0}, "minutes must be positive, got -1.0"),
-        ({"steps": 3}, r"steps must be at least n_evaluations \(4\), got 3"),
-        ({"patience": 0}, "patience must be at least 1, got 0"),
-        ({"loss": "hinge"}, "loss must be bce or malis, got 'hinge'"),
-        ({"malis_start": 1.0}, "malis_start must be in 0..1, below 1, got 1.0"),
-        ({"malis_weight": 0.0}, "malis_weight must be positive, got 0.0"),
-        ({"voxel_size_nm": (1, 1)}, "voxel_size_nm must be three positive numbers"),
-    ],
-)
-def test_bad_settings(change, message):
-    with pytest.raises(InputError, match=message):
-        replace(SETTINGS, **change)
 
 
 def test_bad_volumes():

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from analysis.input_error import InputError
-from predict.compute_device import choose_device
+from predict.compute_device import choose_device, keep_freed_memory
 
 
 def test_cpu_is_named_with_its_arithmetic():
@@ -23,6 +25,18 @@ def test_cpu_is_named_with_its_arithmetic():
 def test_auto_takes_the_gpu_where_there_is_one():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert choose_device("auto").torch_device.type == expected
+
+
+def test_the_clock_runs_with_work_and_not_with_waiting():
+    device = choose_device("cpu")
+    keep_freed_memory()
+    started = device.clock_s()
+    time.sleep(0.2)
+    waited = device.clock_s() - started
+    a = torch.ones(700, 700)
+    while device.clock_s() - started < waited + 0.05:
+        torch.mm(a, a)
+    assert waited < 0.1
 
 
 def test_bad_device():

@@ -1,0 +1,73 @@
+"""What a step of the training of a boundary network lowers.
+
+All triples are z, y, x.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from predict.anisotropy import is_strongly_anisotropic
+from predict.blotc import LabelWarp, blotc_loss, cost_threshold
+from predict.boundary_loss import boundary_loss
+from predict.boundary_network import NetworkConfig
+from predict.boundary_settings import BoundaryTraining
+from predict.box import Triple
+from predict.malis import Malis
+
+
+def training_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    known: torch.Tensor,
+    labels: torch.Tensor,
+    class_weights: torch.Tensor,
+    *,
+    network_config: NetworkConfig,
+    training: BoundaryTraining,
+    structured: bool,
+) -> torch.Tensor:
+    """Return what a step lowers: cross-entropy alone, or with a structured loss once it has begun.
+
+    Args:
+        logits: (n, c, z, y, x) float of the network's channels.
+        target: (n, 4, z, y, x) float, 0 or 1.
+        known: (n, 4, z, y, x) float, 1 where the target is known.
+        labels: (n, z, y, x) integer.
+        class_weights: (4, 2) float.
+        network_config: which channels there are.
+        training: which loss.
+        structured: whether a loss other than cross-entropy has begun.
+    """
+    if structured and training.loss == "blotc":
+        warp = label_warp(network_config, training, class_weights)
+        return blotc_loss(logits, target, known, class_weights, warp, network_config.boundary)
+    n_channels = logits.shape[1]
+    known = known[:, -n_channels:]
+    loss = boundary_loss(logits, target[:, -n_channels:], known, class_weights[-n_channels:])
+    if structured and training.loss == "malis":
+        malis = Malis.apply(torch.sigmoid(logits), labels, known)
+        loss = loss + training.malis_weight * malis
+    return loss
+
+
+def label_warp(
+    network_config: NetworkConfig, training: BoundaryTraining, class_weights: torch.Tensor
+) -> LabelWarp:
+    """Return how labels may be warped: within sections where boundaries are drawn within them."""
+    size = training.voxel_size_nm
+    return LabelWarp(
+        size,
+        in_section=network_config.two_dimensional or is_strongly_anisotropic(size),
+        reach_vox=training.blotc_reach_vox,
+        threshold=cost_threshold(*class_weights[0].tolist()),
+    )
+
+
+def without_rim(array: torch.Tensor, rim: Triple) -> torch.Tensor:
+    """Return a (…, z, y, x) tensor without the voxels of a rim on every side."""
+    if rim == (0, 0, 0):
+        return array
+    z, y, x = rim
+    depth, height, width = array.shape[-3:]
+    return array[..., z : depth - z, y : height - y, x : width - x].contiguous()
