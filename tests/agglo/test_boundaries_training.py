@@ -225,7 +225,9 @@ def test_a_convnet_is_trained_and_applied_alike(volume: Path, tmp_path: Path):
     image = open_volume(f"{volume}:raw", argument="--image").read()
     expected = predict_volume([network], image, normalisation=model.normalisation, device=device)
     np.testing.assert_allclose(found, expected[0], atol=0.02)
-    with pytest.raises(InputError, match="--model: it must be unet, convnet or dawmr, got 'forest'"):
+    with pytest.raises(
+        InputError, match="--model: it must be unet, convnet or dawmr, got 'forest'"
+    ):
         _train(volume, tmp_path / "other", config, model="forest")
 
 
