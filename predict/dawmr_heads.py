@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import optimize, special
-from torch.nn import functional
 
 from analysis.input_error import InputError
+from predict.boundary_loss import hinge_loss
 from predict.boundary_settings import BoundaryTraining
 from predict.compute_device import ComputeDevice
 from predict.dawmr import DawmrConfig, DawmrStage
@@ -195,23 +195,6 @@ class HeadTrainer:
             *(self.class_weights,),
             **options,
         )
-
-
-def hinge_loss(
-    logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor, class_weights: torch.Tensor
-) -> torch.Tensor:
-    """Return the class-weighted squared hinge loss of a linear support vector machine.
-
-    Args:
-        logits: (n, c, z, y, x) float.
-        target: (n, c, z, y, x) float, 0 or 1.
-        known: (n, c, z, y, x) float, 1 where the target is known.
-        class_weights: (c, 2) float, weight of class 0 and 1 of every channel.
-    """
-    negative, positive = class_weights.T[:, None, :, None, None, None]
-    weight = known * torch.lerp(negative, positive, target)
-    losses = functional.relu(1 - (2 * target - 1) * logits).square()
-    return (weight * losses).sum() / known.sum().clamp(min=1)
 
 
 def calibrated(

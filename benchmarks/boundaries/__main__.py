@@ -47,9 +47,9 @@ class Arguments:
     """cross-entropy alone, and the structured loss of each model"""
     seeds: tuple[int, ...] = (0, 1, 2)
     minutes: float | None = None
-    """training time of a run; 10 unless --steps is given"""
+    """training time of a network, or of each iteration of one; 10 unless --steps is given"""
     steps: int | None = None
-    """training steps of a run instead"""
+    """training steps instead"""
     summary: bool = False
     """run nothing, make the tables of the runs that are there"""
     data_folder: Path = DATA

@@ -19,6 +19,13 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
 }
 """Arguments of `agglo boundaries train` for each model."""
 
+N_ITERATIONS: dict[ModelName, int] = {"convnet": 1, "unet": 1, "dawmr1": 1, "dawmr3": 3}
+"""Minutes are those of a network or of an iteration, so one of three iterations has thrice as many.
+
+A recursion is to be compared with its own first iteration, which must not be cut short by what
+follows; `train s` of the table says what it took.
+"""
+
 STRUCTURED: dict[tuple[DataName, ModelName], str] = {
     ("isbi", "convnet"): "malis",
     ("isbi", "unet"): "blotc",
@@ -44,8 +51,8 @@ class Run:
         model: name of the model.
         kind: plain cross-entropy or a structured loss.
         seed: of weights, patches and augmentation.
-        minutes: of training; None if `steps` is given.
-        steps: of training; None if `minutes` is given.
+        minutes: of training of a network or an iteration; None if `steps` is given.
+        steps: of training of a network or an iteration; None if `minutes` is given.
     """
 
     data: DataName
@@ -73,7 +80,9 @@ class Run:
     @property
     def training_words(self) -> list[str]:
         """Arguments of `agglo boundaries train` that depend on the run."""
-        budget = ("--steps", self.steps) if self.minutes is None else ("--minutes", self.minutes)
+        budget: tuple[str, float | None] = ("--steps", self.steps)
+        if self.minutes is not None:
+            budget = ("--minutes", self.minutes * N_ITERATIONS[self.model])
         words = (*MODELS[self.model], "--loss", self.loss, "--folds", 1, "--seed", self.seed)
         return [str(word) for word in (*words, *budget)]
 

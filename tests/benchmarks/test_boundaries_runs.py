@@ -16,7 +16,7 @@ RUN = Run("isbi", "dawmr3", "structured", 2, 5.0, None)
 
 def test_words_of_a_training() -> None:
     words = " ".join(RUN.training_words)
-    assert words == "--model dawmr --iterations 3 --loss malis --folds 1 --seed 2 --minutes 5.0"
+    assert words == "--model dawmr --iterations 3 --loss malis --folds 1 --seed 2 --minutes 15.0"
     short = Run("isbi", "unet", "structured", 0, None, 20)
     assert " ".join(short.training_words) == (
         "--model unet --loss blotc --folds 1 --seed 0 --steps 20"

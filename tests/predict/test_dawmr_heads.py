@@ -16,7 +16,6 @@ from predict.dawmr_examples import Examples
 from predict.dawmr_heads import (
     HeadTrainer,
     calibrated,
-    hinge_loss,
     measure_features,
     platt_scale,
     start_heads,
@@ -135,17 +134,6 @@ def test_an_empty_batch_changes_nothing() -> None:
     assert one.step(empty(), 0.1) == 0.0
     for head, then in zip(one.state()["heads"], before, strict=True):
         assert all(torch.equal(tensor, then[name]) for name, tensor in head.items())
-
-
-def test_the_hinge_is_drawn_by_hand() -> None:
-    logits = torch.tensor([2.0, 0.5, -1.0, 3.0]).view(1, 1, 4, 1, 1)
-    target = torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 4, 1, 1)
-    known = torch.tensor([1.0, 1.0, 1.0, 1.0]).view(1, 1, 4, 1, 1)
-    weights = torch.tensor([[2.0, 1.0]])
-    # Margins 2, 0.5, −1 and −3: losses 0, 0.25, 4 and 16, the last of class 0 twice.
-    assert float(hinge_loss(logits, target, known, weights)) == pytest.approx((0.25 + 4 + 32) / 4)
-    known[0, 0, 3] = 0
-    assert float(hinge_loss(logits, target, known, weights)) == pytest.approx(4.25 / 3)
 
 
 @settings(max_examples=25, deadline=None)
