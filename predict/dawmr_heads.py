@@ -26,6 +26,13 @@ from predict.training_loss import training_loss
 
 State = dict[str, Any]
 
+STEP_EXAMPLES = 1024
+"""Examples of a step; making features costs more than learning from them.
+
+Of 295,000 examples of FIB-25 seen once, steps of 8192, 2048 and 1024 gave a boundary map with an
+average precision of 0.635, 0.735 and 0.752 where nothing was trained.
+"""
+
 LEAST_DEVIATION = 1e-3
 """Features that vary less are not scaled up any further."""
 
@@ -122,45 +129,57 @@ class HeadTrainer:
             self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
 
     def step(self, examples: Examples, progress: float) -> float:
-        """Take a step with a batch and return the mean loss of the heads.
+        """Learn from a batch, about `STEP_EXAMPLES` at a time, and return the heads' mean loss.
 
         Args:
-            examples: of `ExampleSampler.examples`, or `whole_cube` for a structured loss.
+            examples: of `ExampleSampler.examples`, or `whole_cube` for a structured loss, which
+                takes all of it in one go.
             progress: share of the run that is done.
         """
         seed = np.random.SeedSequence([*self.seeds, self.step_index])
-        device = self.device.torch_device
         self.step_index += 1
-        if not len(examples.features):
+        n_examples = len(examples.features)
+        if n_examples == 0:
             return 0.0
-        features = torch.from_numpy(np.array(examples.features)).to(device)
-        features = features.to(torch.bfloat16 if self.device.bfloat16 else torch.float32)
-        target, known = (
-            torch.from_numpy(array.astype(np.float32)).to(device)
-            for array in (examples.target, examples.known)
-        )
-        part = torch.from_numpy(examples.part.astype(np.int64)).to(device)
         for group in self.optimiser.param_groups:
             group["lr"] = self.training.learning_rate * one_cycle(progress, self.training.warm_up)
+        order, n_steps = np.arange(n_examples), 1
+        if examples.labels is None:
+            order = np.random.default_rng(seed).permutation(n_examples)
+            n_steps = max(1, round(n_examples / STEP_EXAMPLES))
+        device = self.device.torch_device
         losses = []
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(int(seed.generate_state(1, np.uint32)[0]))
-            for head, stage in enumerate(self.stages):
-                seen = part != head
-                if not bool(seen.any()):
-                    continue
+            for chosen in np.array_split(order, n_steps):
+                losses += self._update(examples, chosen)
+        return float(np.mean(losses)) if losses else 0.0
+
+    def _update(self, examples: Examples, chosen: npt.NDArray[np.int64]) -> list[float]:
+        """Take a step with some of the examples and return the loss of each head that saw any."""
+        device = self.device.torch_device
+        features = torch.from_numpy(examples.features[chosen]).to(device)
+        features = features.to(torch.bfloat16 if self.device.bfloat16 else torch.float32)
+        target, known = (
+            torch.from_numpy(array[chosen].astype(np.float32)).to(device)
+            for array in (examples.target, examples.known)
+        )
+        part = torch.from_numpy(examples.part[chosen].astype(np.int64)).to(device)
+        losses = []
+        for head, stage in enumerate(self.stages):
+            seen = part != head
+            if bool(seen.any()):
                 with self.device.autocast():
                     logits = stage.head(features[seen])
                 losses.append(self._loss(logits.float(), target[seen], known[seen], examples))
         if not losses:
-            return 0.0
-        loss = torch.stack(losses).sum()
+            return []
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(losses).sum().backward()
         for stage in self.stages:
             torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
         self.optimiser.step()
-        return float(loss.detach()) / len(losses)
+        return [float(loss.detach()) for loss in losses]
 
     def state(self) -> State:
         """Return everything a trainer needs to go on."""

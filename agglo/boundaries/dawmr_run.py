@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from agglo.run_folder import RunFolder
 from agglo.volumes import Volume
@@ -45,10 +46,14 @@ class DawmrRun:
         """Return the extents of every volume."""
         return [(z, y, x) for z, y, x in (image.shape for image, _, _ in self.given)]
 
+    @property
+    def folder(self) -> Path:
+        """Return where affinities lie while the run needs them."""
+        return self.run.path / "iterations"
+
     def affinities_of(self, fold: int, index: int) -> tuple[str, ...]:
         """Return the addresses of the affinities that an iteration leaves for the next one."""
-        folder = self.run.path / "iterations"
         return tuple(
-            str(folder / f"fold_{fold}_iteration_{index}_volume_{volume}.zarr")
+            str(self.folder / f"fold_{fold}_iteration_{index}_volume_{volume}.zarr")
             for volume in range(len(self.given))
         )

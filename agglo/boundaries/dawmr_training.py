@@ -10,9 +10,9 @@ so neither the number of feature actors nor any death among them changes the res
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,8 @@ def train_dawmr(
         on_evaluation: called with every record of metrics.jsonl.
 
     Returns:
-        weights and scores of every fold, the scores those of its last iteration.
+        weights and scores of every fold, the scores those of its last iteration. The affinities
+        between iterations are deleted when all folds are done.
     """
     checkpoint = work.run.latest_checkpoint()
     state: dict[str, Any] = {"n_saved": 0, "folds": [[] for _ in range(work.n_folds)], "now": None}
@@ -83,6 +84,7 @@ def train_dawmr(
                     )
                 )
                 save(None)
+    shutil.rmtree(work.folder, ignore_errors=True)
     weights = [
         {
             f"stages.{index}.{name}": tensor
@@ -181,7 +183,7 @@ def _write_affinities(
     """Write the affinities of every volume and return the mean density of their errors."""
     heads = ray.put(weights)
     means = []
-    Path(work.affinities_of(fold, index)[0]).parent.mkdir(exist_ok=True)
+    work.folder.mkdir(exist_ok=True)
     for volume, address in enumerate(work.affinities_of(fold, index)):
         shape = work.shapes[volume]
         with BlockWriter(

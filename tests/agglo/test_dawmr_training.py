@@ -114,15 +114,6 @@ def test_it_predicts_better_than_its_image_and_wherever_it_is_cut(
     assert score_boundaries(found, truth).auc > score_boundaries(darkness, truth).auc
 
 
-def test_out_of_fold_affinities_lie_beside_the_checkpoints(model: Path) -> None:
-    between = open_volume(
-        str(model / "iterations" / "fold_0_iteration_0_volume_0.zarr"), argument="--out"
-    )
-    assert between.shape == (3, *SHAPE)
-    errors = open_volume(f"{between.address}:errors", argument="--out").read()
-    assert 0 < errors.mean() < 1
-
-
 class OneActor(ActorPool):
     """A pool of one actor, whatever is asked for."""
 
@@ -184,6 +175,14 @@ def test_an_interrupted_run_goes_on(after: int, tissue: Path, model: Path, tmp_p
 
     def interrupt(record: dict[str, Any]) -> None:
         seen.append(record)
+        between = out / "iterations" / "fold_0_iteration_0_volume_0.zarr"
+        assert between.exists() == (record["iteration"] == 1)
+        if between.exists():
+            affinities = open_volume(str(between), argument="--out").read()
+            errors = open_volume(f"{between}:errors", argument="--out").read()
+            assert affinities.shape == (3, *SHAPE)
+            assert 0 < errors.mean() < 1
+            assert 0 < affinities.mean() < 1
         if len(seen) == after:
             raise KeyboardInterrupt
 
@@ -191,9 +190,11 @@ def test_an_interrupted_run_goes_on(after: int, tissue: Path, model: Path, tmp_p
     with pytest.raises(KeyboardInterrupt):
         train(tissue, out, on_evaluation=interrupt)
     assert not (out / "model.json").exists()
+    assert (out / "iterations").exists() == (after > 4)
     train(tissue, out, resume=True)
     assert weights_of(out) == weights_of(model)
     assert without_times(out) == without_times(model)
+    assert not (out / "iterations").exists()
 
 
 @pytest.mark.parametrize("loss", ["malis", "blotc"])
