@@ -118,12 +118,14 @@ def read_part(data_set: DataSet, file: Path, folder: Path, sections: Sections) -
 
 
 def training_costs(model: Path) -> dict[str, float | None]:
-    """Return the seconds and steps of a training from its log; None for what it does not say."""
+    """Return the seconds and steps of a training from its log, all iterations of it together."""
     log = model / "metrics.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("}")]
+    last = {}
+    for record in (json.loads(line) for line in lines if line.endswith("}")):
+        last[record["fold"], record.get("iteration")] = record
     return {
-        f"train_{name}": max((one[key] for one in records if key in one), default=None)
+        f"train_{name}": sum(record[key] for record in last.values()) if last else None
         for name, key in (("s", "seconds"), ("steps", "step"))
     }
 

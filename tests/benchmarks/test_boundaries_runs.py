@@ -75,6 +75,15 @@ def test_a_child_that_cannot_read_the_data_says_so(tmp_path: Path) -> None:
     assert "nowhere" in row.failure
 
 
+def test_costs_of_a_recursion_are_those_of_all_its_iterations(tmp_path: Path) -> None:
+    records = [
+        {"fold": 0, "iteration": iteration, "step": step, "seconds": 0.5 * step}
+        for iteration, step in ((0, 2), (0, 4), (1, 3))
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    assert training_costs(tmp_path) == {"train_s": 3.5, "train_steps": 7}
+
+
 def test_costs_of_a_training_are_those_of_its_last_record(tmp_path: Path) -> None:
     assert training_costs(tmp_path) == {"train_s": None, "train_steps": None}
     records = [{"fold": 0, "step": 2, "seconds": 1.5}, {"fold": 0, "step": 4, "seconds": 3.0}]
