@@ -17,8 +17,8 @@ from predict.box import Box
 from predict.compute_device import ComputeDevice
 from predict.cross_fitting import Assignment
 from predict.dawmr import DawmrStage
-from predict.dawmr_examples import ChannelsArray, ChannelsLast
 from predict.image_normalisation import ImageNormalisation, Sliceable
+from predict.recursion_volume import ChannelsArray, ChannelsLast
 
 
 def stage_logits(

@@ -21,7 +21,6 @@ from predict.dawmr_examples import (
     Examples,
     ExampleSampler,
     ExampleSettings,
-    RecursionVolume,
     known_targets,
 )
 from predict.dawmr_features import DawmrFeatures
@@ -30,6 +29,7 @@ from predict.dawmr_stage_maps import assigned_affinities, stage_logits
 from predict.error_density import error_density
 from predict.folds import split_volume
 from predict.image_normalisation import ImageNormalisation
+from predict.recursion_volume import RecursionVolume
 from predict.training_volume import TrainingVolume
 
 ERRORS = "errors"

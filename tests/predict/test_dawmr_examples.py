@@ -15,13 +15,12 @@ from predict.dawmr import DawmrConfig
 from predict.dawmr_examples import (
     ExampleSampler,
     ExampleSettings,
-    RecursionVolume,
     known_targets,
-    transformed_affinities,
 )
 from predict.dawmr_features import DawmrFeatures
 from predict.folds import split_volume
 from predict.image_normalisation import measure_normalisation
+from predict.recursion_volume import RecursionVolume, transformed_affinities
 from predict.training_volume import TrainingVolume
 
 UNCHANGED = IntensityChange(0, 0, 0, 0, 0, 0)
