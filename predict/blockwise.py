@@ -104,16 +104,16 @@ def read_box(config: NetworkConfig, block: Box, volume_shape: tuple[int, ...]) -
         volume_shape: z, y, x, of the volume that the block lies in.
     """
     rule = config.boundary
-    return _aligned(config, block if rule is None else rule.reach(block, volume_shape))
+    wanted = block if rule is None else rule.reach(block, volume_shape)
+    return aligned(wanted, config.stride, config.halo_vox)
 
 
-def _aligned(config: NetworkConfig, block: Box) -> Box:
-    """Return a block with the network's halo, rounded outwards to its grid."""
+def aligned(block: Box, stride: Triple, halo: Triple) -> Box:
+    """Return a block with a halo, rounded outwards to a grid that starts at the volume's origin."""
     starts, stops = [], []
     for axis in range(3):
-        stride, halo = config.stride[axis], config.halo_vox[axis]
-        starts.append((block.start[axis] - halo) // stride * stride)
-        stops.append(-(-(block.stop[axis] + halo) // stride) * stride)
+        starts.append((block.start[axis] - halo[axis]) // stride[axis] * stride[axis])
+        stops.append(-(-(block.stop[axis] + halo[axis]) // stride[axis]) * stride[axis])
     return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
 
 
@@ -161,7 +161,7 @@ def _predict_channels(
 ) -> npt.NDArray[np.float32]:
     """Return the mean of the networks' probabilities of their own channels, (c, z, y, x)."""
     config = networks[0].config
-    box = _aligned(config, block)
+    box = aligned(block, config.stride, config.halo_vox)
     first = tuple(
         a - b - h for a, b, h in zip(block.start, box.start, config.halo_vox, strict=True)
     )
@@ -203,7 +203,7 @@ def predict_regions(
     for region, networks in regions:
         common = block.intersect(region)
         if common.n_voxels > 0:
-            result[:, *_within(common, block)] = predict_block(
+            result[:, *common.slices_in(block)] = predict_block(
                 networks, image, common, normalisation=normalisation, device=device
             )
     assert np.isfinite(result).all(), "the regions do not cover the block"
@@ -236,19 +236,10 @@ def predict_volume(
     region = whole(image.shape) if region is None else region
     result = np.empty((len(CHANNELS), *region.shape), np.float32)
     for block in plan_blocks(region, block_vox):
-        result[:, *_within(block, region)] = predict_block(
+        result[:, *block.slices_in(region)] = predict_block(
             networks, image, block, normalisation=normalisation, device=device
         )
     return result
-
-
-def _within(part: Box, box: Box) -> tuple[slice, slice, slice]:
-    """Return the slices that cut a part out of an array that holds a box."""
-    z, y, x = (
-        slice(start - origin, stop - origin)
-        for start, stop, origin in zip(part.start, part.stop, box.start, strict=True)
-    )
-    return z, y, x
 
 
 def _mirrored(index: npt.NDArray[np.int64], extent: int) -> npt.NDArray[np.int64]:

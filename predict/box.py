@@ -31,6 +31,14 @@ class Box(NamedTuple):
         (z0, y0, x0), (z1, y1, x1) = self
         return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
+    def slices_in(self, outer: Box) -> tuple[slice, slice, slice]:
+        """Return the slices that cut this box out of an array that holds another one."""
+        z, y, x = (
+            slice(start - origin, stop - origin)
+            for start, stop, origin in zip(self.start, self.stop, outer.start, strict=True)
+        )
+        return z, y, x
+
     def along(self, axis: int, start: int, stop: int) -> Box:
         """Return this box with its extent along `axis` replaced by start:stop."""
         starts, stops = list(self.start), list(self.stop)

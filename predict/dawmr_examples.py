@@ -311,9 +311,7 @@ def known_targets(
     inside = _widened(box, (1, 1, 1), (1, 1, 1)).intersect(whole(volume.labels.shape))
     labels = np.asarray(volume.labels[inside.slices])
     target, known = targets_in(labels, volume, training, network, volume.mask_in(inside))
-    cut = tuple(
-        slice(a - o, b - o) for a, b, o in zip(box.start, box.stop, inside.start, strict=True)
-    )
+    cut = box.slices_in(inside)
     return BoundaryTargets(target[:, *cut], known[:, *cut])
 
 

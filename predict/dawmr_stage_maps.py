@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from predict.blockwise import read_reflected
+from predict.blockwise import aligned, read_reflected
 from predict.box import Box
 from predict.compute_device import ComputeDevice
 from predict.cross_fitting import Assignment
@@ -41,22 +41,16 @@ def stage_logits(
         device: where to compute.
     """
     config = stage.features.config
-    starts, stops, inner = [], [], []
-    for axis in range(3):
-        stride, halo = config.stride[axis], config.halo_vox[axis]
-        start = (box.start[axis] - halo) // stride * stride
-        starts.append(start)
-        stops.append(-(-(box.stop[axis] + halo) // stride) * stride)
-        offset = box.start[axis] - (start + halo)
-        inner.append(slice(offset, offset + box.shape[axis]))
-    around = Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
+    around = aligned(box, config.stride, config.halo_vox)
     channels = [normalisation.apply(read_reflected(image, around))]
     if affinities is not None:
         before = read_reflected(ChannelsLast(affinities), around).astype(np.float32)
         channels += list(np.moveaxis(before, -1, 0))
     source = torch.from_numpy(np.stack(channels))[None].to(device.torch_device)
     with torch.inference_mode(), device.autocast():
-        logits = stage(source)[0][:, inner[0], inner[1], inner[2]]
+        logits = stage(source)[0]
+    z, y, x = (a + halo for a, halo in zip(around.start, config.halo_vox, strict=True))
+    logits = logits[:, *box.slices_in(Box((z, y, x), around.stop))]
     return logits.float().cpu().numpy()
 
 
@@ -89,9 +83,5 @@ def assigned_affinities(
         logits = stage_logits(
             stages[head], image, affinities, common, normalisation=normalisation, device=device
         )
-        at = tuple(
-            slice(a - origin, b - origin)
-            for a, b, origin in zip(common.start, common.stop, block.start, strict=True)
-        )
-        result[:, *at] = 1 / (1 + np.exp(-logits[-3:]))
+        result[:, *common.slices_in(block)] = 1 / (1 + np.exp(-logits[-3:]))
     return result

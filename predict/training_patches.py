@@ -134,7 +134,7 @@ class PatchSampler:
             source = source_of(inside, box, displacement)
             grey = volume.normalisation.apply(np.asarray(volume.image[source.slices]))
             image, index = warp(grey, source, inside, box, displacement)
-            image = image[_within(place, inside)]
+            image = image[place.slices_in(inside)]
             labels = np.asarray(volume.labels[source.slices]).ravel()[index]
             mask = volume.mask_in(source)
             mask = None if mask is None else mask.ravel()[index]
@@ -146,7 +146,7 @@ class PatchSampler:
             self.network_config,
             None if mask is None else symmetry.apply(mask),
         )
-        labels = symmetry.apply(labels[_within(place, inside)]).astype(np.int64)
+        labels = symmetry.apply(labels[place.slices_in(inside)]).astype(np.int64)
         cut = []
         for axis, origin in enumerate(symmetry.order):
             before = place.start[origin] - inside.start[origin]
@@ -211,10 +211,3 @@ def _grown(box: Box, rim: Triple, times: int = 1) -> Box:
     z, y, x = (times * width for width in rim)
     (z0, y0, x0), (z1, y1, x1) = box
     return Box((z0 - z, y0 - y, x0 - x), (z1 + z, y1 + y, x1 + x))
-
-
-def _within(place: Box, inside: Box) -> tuple[slice, slice, slice]:
-    """Return the slices that cut a box out of an array of another."""
-    z, y, x = inside.start
-    (z0, y0, x0), (z1, y1, x1) = place
-    return slice(z0 - z, z1 - z), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)

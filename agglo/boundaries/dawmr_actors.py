@@ -14,7 +14,7 @@ from agglo.boundaries.saved_state import load_state, save_state
 from agglo.volumes import BlockHandle, Volume, open_volume
 from predict import compute_device
 from predict.boundary_settings import BoundaryTraining
-from predict.box import Box, Triple, whole
+from predict.box import Box, Triple
 from predict.cross_fitting import assign_heads, cut_training_boxes
 from predict.dawmr import DawmrConfig, DawmrStage
 from predict.dawmr_examples import (
@@ -169,12 +169,7 @@ class FeatureActor:
         for box in one.volume.split.training:
             common = block.intersect(box)
             if common.n_voxels > 0:
-                trains[
-                    tuple(
-                        slice(a - o, b - o)
-                        for a, b, o in zip(common.start, common.stop, block.start, strict=True)
-                    )
-                ] = True
+                trains[common.slices_in(block)] = True
         trains &= known[1:].any(axis=0)
         return ErrorCount(float(density[trains].sum(dtype=np.float64)), int(trains.sum()))
 
@@ -294,5 +289,4 @@ def validation_boxes(shapes: Sequence[Triple], n_folds: int, fold: int) -> list[
         (index, box)
         for index, shape in enumerate(shapes)
         for box in split_volume(shape, n_folds, fold).validation
-        if box.intersect(whole(shape)).n_voxels > 0
     ]

@@ -40,16 +40,12 @@ Record = dict[str, Any]
 
 
 def train_dawmr(
-    work: DawmrRun,
-    *,
-    n_actors: int | None = None,
-    on_evaluation: Callable[[Record], None] | None = None,
+    work: DawmrRun, on_evaluation: Callable[[Record], None] | None = None
 ) -> tuple[list[dict[str, torch.Tensor]], list[Record]]:
     """Train all folds; a Ray session must have been joined.
 
     Args:
         work: what to train on, and where.
-        n_actors: feature actors; None takes one for each CPU.
         on_evaluation: called with every record of metrics.jsonl.
 
     Returns:
@@ -74,7 +70,7 @@ def train_dawmr(
 
     given = (work.given, work.described, work.examples)
     arguments = (work.network, work.training, work.n_folds, *given)
-    n_actors = n_actors or share_out()[0]
+    n_actors, _ = share_out()
     with Heads(work) as heads, ActorPool(FeatureActor, arguments, n_actors=n_actors) as pool:
         for fold, done in enumerate(state["folds"]):
             for index in range(len(done), len(work.network.iterations)):
