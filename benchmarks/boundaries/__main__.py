@@ -1,6 +1,6 @@
 """Boundary models and losses in one table per data set.
 
-Run from the root: python -m benchmarks.boundaries --out FOLDER --minutes 10
+Run from the root: python -m benchmarks.boundaries --out FOLDER
 
 Models train on one part of a data set, thresholds are chosen on a second and scores are of a third
 (see `data_sets.py`). Every run has a folder of its own in --out and is not repeated once it has a
@@ -25,14 +25,10 @@ from analysis.input_error import InputError
 from benchmarks.boundaries.data_sets import DATA_SETS, DataSet
 from benchmarks.boundaries.pictures import maps_figure, points_figure
 from benchmarks.boundaries.run_folders import do_run, read_row, require_same
-from benchmarks.boundaries.runs import DataName, LossKind, ModelName, Row, Run
+from benchmarks.boundaries.runs import STEPS, DataName, LossKind, ModelName, Row, Run
 from benchmarks.boundaries.table import group_rows, show_failures, show_groups
 from benchmarks.boundaries.verdicts import compare_rows, judge_target, show_verdicts
 from benchmarks.metrics.label_volumes import DATA
-
-MINUTES = 10.0
-"""Training of a run, unless said otherwise."""
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -47,9 +43,9 @@ class Arguments:
     """cross-entropy alone, and the structured loss of each model"""
     seeds: tuple[int, ...] = (0, 1, 2)
     minutes: float | None = None
-    """training time of a network, or of each iteration of one; 10 unless --steps is given"""
+    """training time of a network, or of each iteration of one, instead of steps"""
     steps: int | None = None
-    """training steps instead"""
+    """training steps of a network, or of each iteration of one; by default those of runs.STEPS"""
     summary: bool = False
     """run nothing, make the tables of the runs that are there"""
     data_folder: Path = DATA
@@ -59,14 +55,15 @@ class Arguments:
         """Return the runs, seed by seed, so that a stopped benchmark has whole seeds."""
         if self.minutes is not None and self.steps is not None:
             raise InputError("give either --minutes or --steps.")
-        minutes = self.minutes
-        if minutes is None and self.steps is None:
-            minutes = MINUTES
         asked = product(self.seeds, self.data, self.models, self.losses)
         return [
-            Run(data, model, kind, seed, minutes, self.steps)
+            Run(data, model, kind, seed, self.minutes, self._steps(model))
             for seed, data, model, kind in dict.fromkeys(asked)
         ]
+
+    def _steps(self, model: ModelName) -> int | None:
+        """Return the steps of a model, None where the clock decides."""
+        return STEPS[model] if self.steps is None and self.minutes is None else self.steps
 
 
 def main() -> None:
