@@ -30,6 +30,7 @@ from benchmarks.boundaries.table import group_rows, show_failures, show_groups
 from benchmarks.boundaries.verdicts import compare_rows, judge_target, show_verdicts
 from benchmarks.metrics.label_volumes import DATA
 
+
 @dataclass(frozen=True)
 class Arguments:
     """Compare boundary models and losses."""
