@@ -17,6 +17,9 @@ from predict.boundary_network import CHANNELS, NetworkConfig
 
 FIRST_AFFINITY = CHANNELS.index("affinity_z")
 
+ONE_VIEW = (Symmetry((0, 1, 2), (False, False, False)),)
+"""The image as it is."""
+
 
 def choose_views(
     config: NetworkConfig, voxel_size_nm: Sequence[float], n_views: int = 1
