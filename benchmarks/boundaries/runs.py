@@ -19,8 +19,8 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
 }
 """Arguments of `agglo boundaries train` for each model."""
 
-STEPS: dict[ModelName, int] = {"convnet": 4000, "unet": 4000, "dawmr1": 2000, "dawmr3": 2000}
-"""Steps of a network or of an iteration: some minutes of two cores, and the same on any machine."""
+STEPS: dict[ModelName, int] = {"convnet": 4000, "unet": 4000, "dawmr1": 400, "dawmr3": 400}
+"""Steps of a network, or batches of 8,192 examples of an iteration: some minutes of two cores."""
 
 N_ITERATIONS: dict[ModelName, int] = {"convnet": 1, "unet": 1, "dawmr1": 1, "dawmr3": 3}
 """Minutes are those of a network or of an iteration, so one of three iterations has thrice as many.
