@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from analysis.input_error import InputError
-from predict.boundary_network import CHANNELS, BoundaryNetwork, NetworkConfig, channels_of
+from predict.boundary_network import CHANNELS, BoundaryNetwork
 from predict.box import Box, Triple, whole
 from predict.compute_device import ComputeDevice
 from predict.image_normalisation import ImageNormalisation, Sliceable, require_image
@@ -95,21 +95,12 @@ def read_reflected(image: Sliceable, box: Box) -> npt.NDArray:
     return inside[np.ix_(indices[0] - z0, indices[1] - y0, indices[2] - x0)]
 
 
-def read_box(config: NetworkConfig, block: Box, volume_shape: tuple[int, ...]) -> Box:
-    """Return what a network is given to predict a block; it may reach beyond the volume.
-
-    Args:
-        config: of the network.
-        block: voxels to predict.
-        volume_shape: z, y, x, of the volume that the block lies in.
-    """
-    rule = config.boundary
-    wanted = block if rule is None else rule.reach(block, volume_shape)
-    return aligned(wanted, config.stride, config.halo_vox)
-
-
 def aligned(block: Box, stride: Triple, halo: Triple) -> Box:
-    """Return a block with a halo, rounded outwards to a grid that starts at the volume's origin."""
+    """Return a block with a halo, rounded outwards to a grid that starts at the volume's origin.
+
+    With a network's stride and halo that is what it is given to predict the block; it may reach
+    beyond the volume.
+    """
     starts, stops = [], []
     for axis in range(3):
         starts.append((block.start[axis] - halo[axis]) // stride[axis] * stride[axis])
@@ -128,7 +119,7 @@ def predict_block(
     """Predict the voxels of one block, the mean of the networks' probabilities.
 
     A network that sees every section alone says nothing about the next one: its affinity along z
-    is 0. Where the boundary map is made of affinities, it is made of their mean.
+    is 0.
 
     Args:
         networks: models of one configuration, on `device`, in evaluation mode.
@@ -141,26 +132,6 @@ def predict_block(
         (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
     """
     config = networks[0].config
-    wanted = block if config.boundary is None else config.boundary.reach(block, image.shape)
-    predicted = _predict_channels(networks, image, wanted, normalisation, device)
-    if config.two_dimensional:
-        predicted[channels_of(config).index("affinity_z")] = 0
-    if config.boundary is None:
-        return predicted
-    boundary = config.boundary.apply(predicted, block, image.shape)
-    depth, height, width = block.shape
-    return np.concatenate([boundary[None], predicted[:, :depth, :height, :width]])
-
-
-def _predict_channels(
-    networks: Sequence[BoundaryNetwork],
-    image: Sliceable,
-    block: Box,
-    normalisation: ImageNormalisation,
-    device: ComputeDevice,
-) -> npt.NDArray[np.float32]:
-    """Return the mean of the networks' probabilities of their own channels, (c, z, y, x)."""
-    config = networks[0].config
     box = aligned(block, config.stride, config.halo_vox)
     first = tuple(
         a - b - h for a, b, h in zip(block.start, box.start, config.halo_vox, strict=True)
@@ -170,11 +141,13 @@ def _predict_channels(
     dtype = next(networks[0].parameters()).dtype
     source = torch.from_numpy(patch)[None, None].to(device.torch_device, dtype)
     source = source.contiguous(memory_format=torch.channels_last_3d)
-    total = np.zeros((len(channels_of(config)), *block.shape), np.float32)
+    total = np.zeros((len(CHANNELS), *block.shape), np.float32)
     for network in networks:
         with torch.inference_mode(), device.autocast():
             logits = network(source, inner_only=True)[0][:, *inner]
         total += torch.sigmoid(logits.float()).cpu().numpy()
+    if config.two_dimensional:
+        total[CHANNELS.index("affinity_z")] = 0
     return total / np.float32(len(networks))
 
 

@@ -23,10 +23,9 @@ from analysis.connectivity import Connectivity, neighbour_offsets, pad_widths
 from analysis.input_error import InputError
 from analysis.simple_points import SIMPLE_POINTS_4_8
 from analysis.warping_queue import flip_simple_points
-from predict.affinity_boundary import boundary_logits
 from predict.anisotropy import Spacing, validate_voxel_size
 from predict.boundary_loss import boundary_loss
-from predict.boundary_network import AffinityBoundary
+from predict.boundary_network import CHANNELS
 from predict.boundary_targets import BoundaryTargets
 
 
@@ -229,33 +228,25 @@ def blotc_loss(
     known: torch.Tensor,
     class_weights: torch.Tensor,
     warp: LabelWarp,
-    boundary: AffinityBoundary | None = None,
 ) -> torch.Tensor:
     """Return the cross-entropy against labels warped towards the network's output.
 
     The square error of the paper is replaced by the class-weighted cross-entropy of the rest of
     the training, averaged over boundary and affinities. The labels are warped on the CPU, towards
-    the output as it is, and are constants of the gradient step. A network that predicts affinities
-    alone learns through the boundary map that is made of them, too.
+    the output as it is, and are constants of the gradient step.
 
     Args:
-        logits: (n, 4, z, y, x) float of boundary and affinities, or (n, 3, z, y, x) of affinities.
+        logits: (n, 4, z, y, x) float of boundary and affinities.
         target: (n, 4, z, y, x) float, 0 or 1.
         known: (n, 4, z, y, x) float, 1 where the target is known.
         class_weights: (4, 2) float, weight of class 0 and 1 of every channel.
         warp: what may flip; `cost_threshold` gives the threshold that fits the weights.
-        boundary: how the boundary map is made of affinities; None if it is a channel.
     """
-    if logits.shape[1] != (4 if boundary is None else 3) or target.shape[1] != 4:
+    if not logits.shape[1] == target.shape[1] == len(CHANNELS):
         raise InputError(
-            f"logits and target have {logits.shape[1]} and {target.shape[1]} channels, but "
-            f"{'4' if boundary is None else '3'} and 4 are needed."
+            "logits and target must have the channels of boundary and affinities, "
+            f"{len(CHANNELS)}, got {logits.shape[1]} and {target.shape[1]}."
         )
-    if boundary is not None:
-        logits = torch.cat([boundary_logits(logits, known[:, 1:] > 0, boundary), logits], 1)
-        known = known.clone()
-        for axis in (1, 2) if boundary.in_section else (0, 1, 2):
-            known[:, 0].select(1 + axis, -1).zero_()  # the edge behind is not in the patch
     warped = [
         warp_targets(*arrays, warp)
         for arrays in zip(

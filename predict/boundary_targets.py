@@ -1,7 +1,7 @@
 """What a boundary model is asked to predict: targets made from labels.
 
-All triples are z, y, x. Channel order is that of `unet.CHANNELS`: boundary, then the affinities to
-the −z, −y and −x neighbour.
+All triples are z, y, x. Channel order is that of `boundary_network.CHANNELS`: boundary, then the
+affinities to the −z, −y and −x neighbour.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from analysis.input_error import InputError
 from predict.blockwise import predict_volume
 from predict.blotc import warping_mismatches
 from predict.boundary_loss import boundary_loss
-from predict.boundary_network import BoundaryNetwork, NetworkConfig, channels_of
+from predict.boundary_network import BoundaryNetwork, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.compute_device import ComputeDevice
 from predict.learning_rate import one_cycle
@@ -55,8 +55,6 @@ def start_training(
         volumes: what is trained on.
         fold: index of the model; every fold draws its own random numbers.
     """
-    if training.loss == "malis" and network_config.boundary is None:
-        raise InputError("loss malis needs a network whose boundary map is made of affinities.")
     seeds = np.random.SeedSequence([training.seed, fold]).spawn(2)
     rng = np.random.default_rng(seeds[1])
     with torch.random.fork_rng(devices=[]):
@@ -248,8 +246,6 @@ def evaluate_network(
         they are trained val_malis of the affinities, or val_warping: the share of voxels at which
         the boundary map differs from the labels warped towards it, as in training.
     """
-    n_channels = len(channels_of(network.config))
-    own_weights = class_weights.cpu()[-n_channels:]
     structured: list[float] = []
     losses, sizes, scores, truths = [], [], [], []
     for volume in volumes:
@@ -265,12 +261,9 @@ def evaluate_network(
             target, known = targets_in(
                 labels, volume, training, network.config, volume.mask_in(box)
             )
-            logits = torch.logit(torch.from_numpy(probability[-n_channels:]), eps=1e-6)
-            arrays = (
-                torch.from_numpy(target[-n_channels:])[None],
-                torch.from_numpy(known[-n_channels:])[None].float(),
-            )
-            losses.append(float(boundary_loss(logits[None], *arrays, own_weights)))
+            logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
+            arrays = (torch.from_numpy(target)[None], torch.from_numpy(known)[None].float())
+            losses.append(float(boundary_loss(logits[None], *arrays, class_weights.cpu())))
             if training.loss == "malis":
                 structured.append(malis_loss(probability[1:], labels, known[1:]).loss)
             elif training.loss == "blotc":

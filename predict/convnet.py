@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from analysis.input_error import InputError
 from predict.anisotropy import validate_voxel_size
-from predict.boundary_network import AffinityBoundary, BoundaryNetwork, channels_of
+from predict.boundary_network import CHANNELS, BoundaryNetwork
 from predict.box import Triple
 
 RADIUS = 2
@@ -31,13 +31,11 @@ class ConvNetConfig:
     Attributes:
         widths: feature maps of every hidden layer.
         kernels: kernel size of every convolution, one more than `widths`; odd numbers.
-        boundary: how the boundary map is made of affinities; None if it is a channel of its own.
         in_channels: channels of the image.
     """
 
     widths: tuple[int, ...]
     kernels: tuple[Triple, ...]
-    boundary: AffinityBoundary | None = None
     in_channels: int = 1
 
     def __post_init__(self) -> None:
@@ -56,7 +54,6 @@ class ConvNetConfig:
         cls,
         voxel_size_nm: tuple[float, float, float],
         *,
-        boundary: AffinityBoundary | None = None,
         widths: tuple[int, ...] = (12, 12, 12),
         two_dimensional: bool = False,
     ) -> ConvNetConfig:
@@ -68,7 +65,6 @@ class ConvNetConfig:
 
         Args:
             voxel_size_nm: z, y, x.
-            boundary: how the boundary map is made of affinities; None if it is a channel.
             widths: feature maps of every hidden layer.
             two_dimensional: every section alone.
         """
@@ -86,7 +82,7 @@ class ConvNetConfig:
                 left -= along[0]
             radii.append(along)
         kernels = tuple((2 * z + 1, 2 * y + 1, 2 * x + 1) for z, y, x in zip(*radii, strict=True))
-        return cls(widths=widths, kernels=kernels, boundary=boundary)
+        return cls(widths=widths, kernels=kernels)
 
     @property
     def receptive_fields(self) -> tuple[Triple, ...]:
@@ -135,7 +131,7 @@ class BoundaryConvNet(BoundaryNetwork):
         1       5³       12      5³
         2       5³       12      9³
         3       5³       12     13³
-        output  5³      3–4     17³
+        output  5³       4      17³
 
     and with voxels of 30 × 6 × 6 nm 1×5², 1×5², 1×5² and 5×5², which see 1×5², 1×9², 1×13² and
     5×17²; `ConvNetConfig.receptive_fields` says it of any other shape. Theirs had logistic units
@@ -156,7 +152,7 @@ class BoundaryConvNet(BoundaryNetwork):
         self.norms = nn.ModuleList(
             nn.BatchNorm3d(width, momentum=STATISTICS_MOMENTUM) for width in config.widths
         )
-        self.output = nn.Conv3d(channels[-1], len(channels_of(config)), config.kernels[-1])
+        self.output = nn.Conv3d(channels[-1], len(CHANNELS), config.kernels[-1])
         for layer in self.hidden:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # pyright: ignore[reportArgumentType]
 
@@ -168,7 +164,7 @@ class BoundaryConvNet(BoundaryNetwork):
             inner_only: makes no difference, the output has no border that anything is felt at.
 
         Returns:
-            (n, c, z, y, x) logits of the input box without `halo_vox` on every side.
+            (n, 4, z, y, x) logits of the input box without `halo_vox` on every side.
         """
         h = image
         for layer, norm in zip(self.hidden, self.norms, strict=True):

@@ -1,4 +1,4 @@
-"""DAWMR: deep and wide multiscale recursive networks, from an image to affinities.
+"""DAWMR: deep and wide multiscale recursive networks, from an image to boundary and affinities.
 
 All triples are z, y, x. An iteration is a stage of unsupervised features and a small perceptron on
 top; the next one looks at the image and at the affinities that this one predicts.
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from analysis.input_error import InputError
-from predict.boundary_network import AffinityBoundary, BoundaryNetwork, channels_of
+from predict.boundary_network import CHANNELS, BoundaryNetwork
 from predict.box import Box, Triple
 from predict.dawmr_features import DawmrFeatures, box_sum, box_voxels, cropped
 from predict.dawmr_shape import FeatureConfig, field_of_view
@@ -37,14 +37,12 @@ class DawmrConfig:
         iterations: features of every iteration. The first sees the image, the others also the
             affinities of the one before, as probabilities in the order −z, −y, −x.
         hidden: hidden units of every iteration's perceptron; 0 for a linear classifier.
-        boundary: how the boundary map is made of affinities; None if it is a channel of its own.
         in_channels: channels of the image.
         dropout: share of the hidden units left out in training.
     """
 
     iterations: tuple[FeatureConfig, ...]
     hidden: int
-    boundary: AffinityBoundary | None = None
     in_channels: int = 1
     dropout: float = 0.5
 
@@ -75,7 +73,6 @@ class DawmrConfig:
         cls,
         voxel_size_nm: tuple[float, float, float],
         *,
-        boundary: AffinityBoundary | None = None,
         n_iterations: int = 3,
         atoms: tuple[int, int] = (128, 48),
         hidden: int = 200,
@@ -88,7 +85,6 @@ class DawmrConfig:
 
         Args:
             voxel_size_nm: z, y, x.
-            boundary: how the boundary map is made of affinities; None if it is a channel.
             n_iterations: at least 1.
             atoms: of the image's dictionaries and of those of each affinity.
             hidden: hidden units; 0 for a linear classifier.
@@ -103,7 +99,7 @@ class DawmrConfig:
             )
             for k in range(n_iterations)
         )
-        return cls(iterations, hidden, boundary)
+        return cls(iterations, hidden)
 
     @property
     def stride(self) -> Triple:
@@ -133,8 +129,7 @@ class DawmrConfig:
 
     def build_stage(self, iteration: int) -> DawmrStage:
         """Return one iteration with a random head and empty dictionaries."""
-        features, n_outputs = self.iterations[iteration], len(channels_of(self))
-        return DawmrStage(features, self.hidden, self.dropout, n_outputs)
+        return DawmrStage(self.iterations[iteration], self.hidden, self.dropout)
 
     def build(self) -> BoundaryDawmr:
         """Return a network of this shape with random heads and empty dictionaries."""
@@ -151,17 +146,16 @@ class DawmrStage(nn.Module):
     shift: torch.Tensor  # (n_features,)
     scale: torch.Tensor  # (n_features,)
 
-    def __init__(self, config: FeatureConfig, hidden: int, dropout: float, n_outputs: int) -> None:
+    def __init__(self, config: FeatureConfig, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.n_outputs = n_outputs
         self.features = DawmrFeatures(config)
         self.register_buffer("shift", torch.zeros(config.n_features))
         self.register_buffer("scale", torch.ones(config.n_features))
-        self.first = nn.Linear(config.n_features, hidden or n_outputs)
+        self.first = nn.Linear(config.n_features, hidden or len(CHANNELS))
         self.last: nn.Module = nn.Identity()
         if hidden:
             self.last = nn.Sequential(
-                nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+                nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, len(CHANNELS))
             )
 
     def head(self, features: torch.Tensor) -> torch.Tensor:
@@ -171,7 +165,7 @@ class DawmrStage(nn.Module):
             features: (m, n_features) float, as `DawmrFeatures.at` returns them.
 
         Returns:
-            (m, n_outputs) logits of the channels.
+            (m, 4) logits of the channels.
         """
         weight = self.first.weight / self.scale
         bias = self.first.bias - weight @ self.shift
@@ -188,14 +182,14 @@ class DawmrStage(nn.Module):
             channels: (n, C, z, y, x) float, extents multiples of the stride.
 
         Returns:
-            (n, n_outputs, z, y, x) float32 logits of the input without `halo_vox` on every side.
+            (n, 4, z, y, x) float32 logits of the input without `halo_vox` on every side.
         """
         self.features.require(channels)
         halo = self.features.config.halo_vox
         n, _, *extents = channels.shape
         inner = [extent - 2 * h for extent, h in zip(extents, halo, strict=True)]
         weights, bias = self._folded()
-        logits = channels.new_empty((n, *inner, self.n_outputs), dtype=torch.float32)
+        logits = channels.new_empty((n, *inner, len(CHANNELS)), dtype=torch.float32)
         for tile in _tiles(inner, self.features.config.stride):
             z, y, x = (
                 slice(start, stop + 2 * h) for start, stop, h in zip(*tile, halo, strict=True)
@@ -254,10 +248,9 @@ class BoundaryDawmr(BoundaryNetwork):
 
     Every iteration has dictionaries of contrast-normalised patches for each input channel at
     scales 1, 2 and 4, thousands of features by foveated pooling, and a perceptron with one hidden
-    layer that predicts affinities (and the boundary map, unless it is made of them). From the
-    second on its input is the image and the affinities of the iteration before. A
-    two-dimensional network passes on 0 for the affinity along z, which
-    it knows nothing of.
+    layer that predicts the boundary map and affinities. From the second on its input is the image
+    and the affinities of the iteration before. A two-dimensional network passes on 0 for the
+    affinity along z, which it knows nothing of.
     """
 
     def __init__(self, config: DawmrConfig) -> None:
@@ -276,7 +269,7 @@ class BoundaryDawmr(BoundaryNetwork):
             inner_only: makes no difference, the output has no border that anything is felt at.
 
         Returns:
-            (n, c, z, y, x) float32 logits of the input box without `halo_vox` on every side.
+            (n, 4, z, y, x) float32 logits of the input box without `halo_vox` on every side.
         """
         channels = image.float()
         logits = None

@@ -193,7 +193,7 @@ class HeadTrainer:
     def _loss(
         self, logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor, examples: Examples
     ) -> torch.Tensor:
-        """Return the loss of one head's logits (m, c); target and known are (m, 4)."""
+        """Return the loss of one head's logits; these, target and known are (m, 4)."""
         cube = examples.labels
         shape = (len(logits), 1, 1) if cube is None else cube.shape
         logits, target, known = (
@@ -206,9 +206,7 @@ class HeadTrainer:
             "structured": cube is not None,
         }
         if self.network.hidden == 0:
-            n_channels = logits.shape[1]
-            target, known = target[:, -n_channels:], known[:, -n_channels:]
-            return hinge_loss(logits, target, known, self.class_weights[-n_channels:])
+            return hinge_loss(logits, target, known, self.class_weights)
         return training_loss(
             *(logits, target, known, torch.from_numpy(labels)[None].to(logits.device)),
             *(self.class_weights,),

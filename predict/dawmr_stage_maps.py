@@ -30,7 +30,7 @@ def stage_logits(
     normalisation: ImageNormalisation,
     device: ComputeDevice,
 ) -> npt.NDArray[np.float32]:
-    """Return the logits of a box, (c, z, y, x) float32, the affinities last.
+    """Return the logits of a box, (4, z, y, x) float32, the affinities last.
 
     Args:
         stage: dictionaries and head, on `device`, in evaluation mode.

@@ -48,7 +48,7 @@ def count_flop(config: NetworkConfig, extents: Triple) -> int:
 
     Args:
         config: shape of the network.
-        extents: of what it is given, z, y, x, see `blockwise.read_box`.
+        extents: of what it is given, z, y, x, see `blockwise.aligned`.
     """
     with torch.device("meta"):
         network = config.build().eval()

@@ -29,24 +29,24 @@ def training_loss(
 ) -> torch.Tensor:
     """Return what a step lowers: cross-entropy alone, or with a structured loss once it has begun.
 
+    MALIS acts on the affinities alone; cross-entropy goes on training all channels.
+
     Args:
-        logits: (n, c, z, y, x) float of the network's channels.
+        logits: (n, 4, z, y, x) float of boundary and affinities.
         target: (n, 4, z, y, x) float, 0 or 1.
         known: (n, 4, z, y, x) float, 1 where the target is known.
         labels: (n, z, y, x) integer.
         class_weights: (4, 2) float.
-        network_config: which channels there are.
+        network_config: whether every section stands alone.
         training: which loss.
         structured: whether a loss other than cross-entropy has begun.
     """
     if structured and training.loss == "blotc":
         warp = label_warp(network_config, training, class_weights)
-        return blotc_loss(logits, target, known, class_weights, warp, network_config.boundary)
-    n_channels = logits.shape[1]
-    known = known[:, -n_channels:]
-    loss = boundary_loss(logits, target[:, -n_channels:], known, class_weights[-n_channels:])
+        return blotc_loss(logits, target, known, class_weights, warp)
+    loss = boundary_loss(logits, target, known, class_weights)
     if structured and training.loss == "malis":
-        malis = Malis.apply(torch.sigmoid(logits), labels, known)
+        malis = Malis.apply(torch.sigmoid(logits[:, 1:]), labels, known[:, 1:])
         loss = loss + training.malis_weight * malis
     return loss
 

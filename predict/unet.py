@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from analysis.input_error import InputError
 from predict.anisotropy import shrink_pattern
-from predict.boundary_network import AffinityBoundary, BoundaryNetwork, channels_of
+from predict.boundary_network import CHANNELS, BoundaryNetwork
 from predict.box import Triple
 
 STATISTICS_MOMENTUM = 0.02
@@ -39,7 +39,6 @@ class UNetConfig:
         kernels: kernel size of every level, 1 or 3 along each axis.
         head_width: channels of the full-resolution head.
         in_channels: channels of the image.
-        boundary: how the boundary map is made of affinities; None if it is a channel of its own.
     """
 
     widths: tuple[int, ...]
@@ -47,7 +46,6 @@ class UNetConfig:
     kernels: tuple[Triple, ...]
     head_width: int = 8
     in_channels: int = 1
-    boundary: AffinityBoundary | None = None
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.shrinks) == len(self.kernels) > 0:
@@ -69,13 +67,12 @@ class UNetConfig:
         *,
         widths: tuple[int, ...] = (32, 64, 96),
         two_dimensional: bool = False,
-        boundary: AffinityBoundary | None = None,
     ) -> UNetConfig:
         """Return the shape that suits a voxel size; see `anisotropy.shrink_pattern`."""
         shrinks, kernels = shrink_pattern(
             voxel_size_nm, len(widths), two_dimensional=two_dimensional
         )
-        return cls(widths=widths, shrinks=shrinks, kernels=kernels, boundary=boundary)
+        return cls(widths=widths, shrinks=shrinks, kernels=kernels)
 
     @property
     def two_dimensional(self) -> bool:
@@ -193,7 +190,7 @@ class BoundaryUNet(BoundaryNetwork):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config: UNetConfig = config
-        n_channels = len(channels_of(config))
+        n_channels = len(CHANNELS)
         widths, shrinks = config.widths, config.shrinks
         self.stem: nn.Module = nn.Identity()
         first_channels = config.in_channels
@@ -239,7 +236,7 @@ class BoundaryUNet(BoundaryNetwork):
                 border is felt, and spare the decoder the rest.
 
         Returns:
-            (n, c, z, y, x) logits of the channels of `boundary_network.channels_of`.
+            (n, 4, z, y, x) logits in the order of `boundary_network.CHANNELS`.
         """
         config = self.config
         crops = config.crops() if inner_only else None

@@ -69,8 +69,6 @@ class ErrorCount(NamedTuple):
 class Validation(NamedTuple):
     """What a head says of a box kept for validation, known voxels and edges only."""
 
-    boundary: npt.NDArray[np.float32]  # (m,) map
-    is_boundary: npt.NDArray[np.bool_]  # (m,)
     logits: tuple[npt.NDArray[np.float32], ...]  # of every channel, (m_c,) each
     targets: tuple[npt.NDArray[np.float32], ...]  # the same shapes
 
@@ -117,26 +115,18 @@ class FeatureActor:
     ) -> Validation:
         """Apply a head to a box of a volume and return it beside the truth."""
         one = self._sampler(iteration).volumes[volume]
-        rule, shape = self.network.boundary, one.volume.image.shape
         logits = stage_logits(
             self._stage(iteration, weights),
             one.volume.image,
             one.affinities,
-            box if rule is None else rule.reach(box, shape),
+            box,
             normalisation=one.volume.normalisation,
             device=self.device,
         )
-        probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
-        boundary = probabilities[0] if rule is None else rule.apply(probabilities, box, shape)
-        depth, height, width = box.shape
-        own = logits[:, :depth, :height, :width]
         target, known = known_targets(one.volume, box, self.training, self.network)
-        channels = range(4 - len(own), 4)
         return Validation(
-            boundary[known[0]],
-            target[0][known[0]] > 0,
-            tuple(logit[known[c]] for c, logit in zip(channels, own, strict=True)),
-            tuple(target[c][known[c]] for c in channels),
+            tuple(logit[seen] for logit, seen in zip(logits, known, strict=True)),
+            tuple(truth[seen] for truth, seen in zip(target, known, strict=True)),
         )
 
     def write(

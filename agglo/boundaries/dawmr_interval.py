@@ -16,6 +16,7 @@ import numpy.typing as npt
 import ray
 import torch
 from ray import exceptions as ray_exceptions
+from scipy import special
 
 from agglo.boundaries.dawmr_actors import HeadActor, Iteration, Validation, validation_boxes
 from agglo.boundaries.dawmr_run import DawmrRun
@@ -202,18 +203,13 @@ def _score(found: Sequence[Validation], class_weights: npt.NDArray[np.float32]) 
     """Return the weighted cross-entropy of the channels, and the ranking of the boundary map."""
     losses = []
     logits, targets = _gathered(found)
-    for logit, target, (negative, positive) in zip(
-        logits, targets, class_weights[-len(logits) :], strict=True
-    ):
+    for logit, target, (negative, positive) in zip(logits, targets, class_weights, strict=True):
         loss = np.where(
             target > 0, positive * np.logaddexp(0, -logit), negative * np.logaddexp(0, logit)
         )
         if loss.size:
             losses.append(float(loss.mean(dtype=np.float64)))
-    ranking = score_boundaries(
-        np.concatenate([one.boundary for one in found]),
-        np.concatenate([one.is_boundary for one in found]),
-    )
+    ranking = score_boundaries(special.expit(logits[0]), targets[0] > 0)
     return {
         "val_loss": float(np.mean(losses)),
         "val_auc": ranking.auc,

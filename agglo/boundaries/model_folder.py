@@ -21,21 +21,22 @@ from agglo.boundaries.network_description import Network, kind_of, network_of
 from agglo.checkpoint_file import plain_value
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
-from predict.boundary_network import channels_of
+from predict.boundary_network import CHANNELS
 from predict.box import Box, Triple
 from predict.folds import fold_parts
 from predict.image_normalisation import ImageNormalisation, Sliceable
 
 MODEL_FILE = "model.json"
 
-MODEL_VERSION = 3
+MODEL_VERSION = 4
 """Raised whenever an older reader would misunderstand the folder.
 
-Version 1 had networks with a boundary channel only, trained with cross-entropy, and said neither;
-version 2 did not know masks, types of images or DAWMR networks.
+Version 1 had U-Nets only, trained with cross-entropy, and said neither; version 2 did not know
+masks, types of images or DAWMR networks; networks of 2 and 3 had a `boundary`: null, or the rule by
+which their boundary map was made of affinities.
 """
 
-READ_VERSIONS = (1, 2, 3)
+READ_VERSIONS = (1, 2, 3, 4)
 
 FINGERPRINT_SECTIONS = 16
 """So many sections of a volume, at equal distances, go into its fingerprint."""
@@ -112,7 +113,7 @@ def write_model(folder: Path, model: BoundaryModel) -> None:
         "format": "agglo boundary model",
         "version": MODEL_VERSION,
         "network": {"kind": kind_of(model.network), **asdict(model.network)},
-        "channels": channels_of(model.network),
+        "channels": CHANNELS,
         "loss": model.loss,
         "training": model.training,
         "voxel_size_nm": model.voxel_size_nm,
@@ -149,6 +150,11 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
     described = _read_description(file, argument)
     try:
         network = described["network"]
+        if network.get("boundary") is not None:
+            raise InputError(
+                f"{argument}: {folder} is one of the models that made their boundary map of "
+                "affinities; they must be trained again."
+            )
         digests = described["weights_sha256"]
         return BoundaryModel(
             network=network_of(network),

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agglo.boundaries.training_volumes import OpenedVolume
 from agglo.volumes import VoxelSize
 from analysis.input_error import InputError
-from predict.anisotropy import is_strongly_anisotropic
-from predict.boundary_network import AffinityBoundary
 from predict.boundary_settings import Loss
 from predict.convnet import ConvNetConfig
 from predict.dawmr import DawmrConfig
@@ -52,35 +48,22 @@ class BoundaryConfig:
 
 
 def network_for(
-    model: Model,
-    loss: Loss,
-    volumes: Sequence[OpenedVolume],
-    size: VoxelSize,
-    config: BoundaryConfig,
+    model: Model, loss: Loss, size: VoxelSize, config: BoundaryConfig
 ) -> UNetConfig | ConvNetConfig | DawmrConfig:
-    """Return the shape of the network; only for MALIS a boundary map is made of affinities.
+    """Return the shape of the network.
 
     Args:
         model: kind of network.
-        loss: what is minimised; MALIS trains affinities only.
-        volumes: whether 0 is membrane in them.
-        size: of their voxels.
+        loss: what is minimised; a linear SVM has its own.
+        size: of the voxels.
         config: widths, and whether sections stand alone.
     """
     if model not in WIDTHS:
         raise InputError(f"--model: it must be unet, convnet or dawmr, got {model!r}.")
     widths = WIDTHS[model] if config.widths is None else config.widths
-    boundary = None
-    if loss == "malis":
-        boundary = AffinityBoundary(
-            take="mean" if any(volume.zero_is_membrane for volume in volumes) else "least",
-            in_section=config.two_dimensional or is_strongly_anisotropic(size),
-        )
     flat = config.two_dimensional
     if model == "convnet":
-        return ConvNetConfig.for_voxel_size(
-            size, boundary=boundary, widths=widths, two_dimensional=flat
-        )
+        return ConvNetConfig.for_voxel_size(size, widths=widths, two_dimensional=flat)
     if model == "dawmr":
         if len(widths) != 3 or min(widths[:2]) < 1:
             raise InputError(
@@ -93,15 +76,9 @@ def network_for(
             raise InputError(f"--loss: a linear SVM has its own, but {loss} was asked for.")
         return DawmrConfig.for_voxel_size(
             size,
-            boundary=boundary,
             n_iterations=config.iterations,
             atoms=(widths[0], widths[1]),
             hidden=widths[2],
             two_dimensional=flat,
         )
-    return UNetConfig.for_voxel_size(
-        size,
-        widths=widths,
-        two_dimensional=flat,
-        boundary=boundary,
-    )
+    return UNetConfig.for_voxel_size(size, widths=widths, two_dimensional=flat)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from predict.boundary_network import AffinityBoundary
 from predict.box import Triple
 from predict.convnet import ConvNetConfig
 from predict.dawmr import DawmrConfig
@@ -24,19 +23,16 @@ def kind_of(network: Network) -> str:
 def network_of(described: dict[str, Any]) -> Network:
     """Return the shape of a network from what `dataclasses.asdict` and `kind_of` said of it.
 
-    Version 1 of model folders knew U-Nets with a boundary channel only, and named no kind.
+    Version 1 of model folders knew U-Nets only, and named no kind.
 
     Raises:
         KeyError, TypeError, ValueError: the description is of no network.
     """
     kind = described.get("kind", "unet")
-    rule = described.get("boundary")
-    boundary = None if rule is None else AffinityBoundary(**rule)
     if kind == "dawmr":
         return DawmrConfig(
             iterations=tuple(map(_features, described["iterations"])),
             hidden=described["hidden"],
-            boundary=boundary,
             in_channels=described["in_channels"],
             dropout=described["dropout"],
         )
@@ -44,7 +40,7 @@ def network_of(described: dict[str, Any]) -> Network:
     kernels = tuple(map(_triple, described["kernels"]))
     n_in = described["in_channels"]
     if kind == "convnet":
-        return ConvNetConfig(widths, kernels, boundary, n_in)
+        return ConvNetConfig(widths, kernels, n_in)
     if kind != "unet":
         raise ValueError(f"network of kind {kind!r}")
     return UNetConfig(
@@ -53,7 +49,6 @@ def network_of(described: dict[str, Any]) -> Network:
         kernels=kernels,
         head_width=described["head_width"],
         in_channels=n_in,
-        boundary=boundary,
     )
 
 

@@ -36,7 +36,7 @@ from agglo.volumes.output import MAIN
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
 from predict import compute_device
-from predict.blockwise import choose_block, plan_blocks, predict_regions, read_box
+from predict.blockwise import aligned, choose_block, plan_blocks, predict_regions
 from predict.boundary_training import load_network
 from predict.box import Box, whole
 from predict.image_normalisation import ImageNormalisation
@@ -107,7 +107,7 @@ class PredictionActor:
             common = block.intersect(region)
             if common.n_voxels > 0:
                 config = networks[0].config
-                seen = read_box(config, common, self.image.shape)
+                seen = aligned(common, config.stride, config.halo_vox)
                 total += len(networks) * count_flop(config, seen.shape)
         return total
 

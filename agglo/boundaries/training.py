@@ -57,10 +57,10 @@ def train_boundaries(
         config: what the model depends on.
         masks: addresses of their masks, in the same order, or none; nothing is known where one
             is 0.
-        model: `unet`, `convnet` or `dawmr`; the latter two predict affinities alone.
-        loss: `bce` is class-balanced cross-entropy, which trains a U-Net's boundary map too, and
-            so is `blotc` against labels whose borders it moves; `malis` trains affinities alone,
-            with constrained MALIS added in the second half.
+        model: `unet`, `convnet` or `dawmr`.
+        loss: `bce` is class-balanced cross-entropy of boundary map and affinities, and so is
+            `blotc` against labels whose borders it moves; `malis` adds constrained MALIS on the
+            affinities in the second half.
         voxel_size_nm: for files that state none.
         device: where to compute.
         resume: go on with an unfinished folder of the same configuration and volumes.
@@ -81,7 +81,7 @@ def train_boundaries(
     if not config.two_dimensional:
         require_sections(volumes)
     chosen = choose_device(device)
-    network = network_for(model, loss, volumes, size, config)
+    network = network_for(model, loss, size, config)
     training = settings_of(config, network, size, loss, share_out(config.folds, chosen)[0])
     examples = ExampleSettings()
     normalisation = measure_normalisation(volumes[0].image)

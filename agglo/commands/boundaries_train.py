@@ -39,11 +39,11 @@ class Command:
     config: BoundaryConfig = field(default_factory=BoundaryConfig)
     """what the model depends on"""
     model: Model = "unet"
-    """kind of network: a U-Net, or one that predicts affinities alone: the classic ConvNet, or
-    DAWMR (unsupervised features and a perceptron, again and again on its own affinities)"""
+    """kind of network: a U-Net, the classic ConvNet, or DAWMR (unsupervised features and a
+    perceptron, again and again on its own affinities)"""
     loss: Loss = "bce"
-    """what is minimised: class-balanced cross-entropy, or it and then MALIS on affinities too,
-    or it against labels whose borders may move (BLOTC)"""
+    """what is minimised: class-balanced cross-entropy of boundary map and affinities, or it and
+    then MALIS on the affinities too, or it against labels whose borders may move (BLOTC)"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -17,9 +17,10 @@ from agglo.boundaries.model_folder import (
     write_model,
 )
 from analysis.input_error import InputError
-from predict.boundary_network import AffinityBoundary
+from predict.boundary_network import CHANNELS
 from predict.box import Box
 from predict.convnet import ConvNetConfig
+from predict.dawmr import DawmrConfig
 from predict.image_normalisation import ImageNormalisation
 from predict.unet import BoundaryUNet, UNetConfig
 
@@ -54,23 +55,17 @@ def test_what_is_written_is_read(tmp_path: Path):
     assert described["fold_parts"][0] == [[[0, 0, 0], [4, 6, 10]], [[0, 0, 10], [4, 6, 20]]]
 
 
-def test_affinities_and_loss_are_kept(tmp_path: Path):
-    network = replace(NETWORK, boundary=AffinityBoundary("mean", True))
-    model = replace(
-        _model(), network=network, loss="malis", weights=(network.build().state_dict(),)
-    )
-    write_model(tmp_path, model)
-    again = read_model(tmp_path)
-    assert again.network == network
-    assert again.loss == "malis"
+def test_loss_and_channels_are_kept(tmp_path: Path):
+    write_model(tmp_path, replace(_model(), loss="malis"))
+    assert read_model(tmp_path).loss == "malis"
     described = json.loads((tmp_path / MODEL_FILE).read_text())
-    assert described["channels"] == ["affinity_z", "affinity_y", "affinity_x"]
+    assert described["version"] == 4
+    assert described["channels"] == list(CHANNELS)
+    assert "boundary" not in described["network"]
 
 
 def test_a_convnet_is_kept(tmp_path: Path):
-    network = ConvNetConfig.for_voxel_size(
-        (30, 6, 6), boundary=AffinityBoundary("least", True), widths=(3, 4)
-    )
+    network = ConvNetConfig.for_voxel_size((30, 6, 6), widths=(3, 4))
     model = replace(_model(), network=network, weights=(network.build().state_dict(),))
     write_model(tmp_path, model)
     assert read_model(tmp_path).network == network
@@ -85,11 +80,49 @@ def test_a_folder_of_version_1_is_read(tmp_path: Path):
     write_model(tmp_path, model)
     file = tmp_path / MODEL_FILE
     described = json.loads(file.read_text())
-    del described["network"]["kind"], described["network"]["boundary"]
+    del described["network"]["kind"]
     del described["channels"], described["loss"]
     file.write_text(json.dumps({**described, "version": 1}))
     again = read_model(tmp_path)
     assert replace(again, weights=()) == replace(model, weights=())
+
+
+NETWORKS = {
+    "unet": NETWORK,
+    "convnet": ConvNetConfig.for_voxel_size((30, 6, 6), widths=(3, 4)),
+    "dawmr": DawmrConfig.for_voxel_size((30, 6, 6), n_iterations=1, atoms=(2, 1), hidden=3),
+}
+
+
+def _of_version(folder: Path, version: int, kind: str, rule: dict | None) -> BoundaryModel:
+    """Write a model as versions did that said how its boundary map was made."""
+    network = NETWORKS[kind]
+    model = replace(_model(), network=network, weights=(network.build().state_dict(),))
+    write_model(folder, model)
+    file = folder / MODEL_FILE
+    described = json.loads(file.read_text())
+    described["network"]["boundary"] = rule
+    file.write_text(json.dumps({**described, "version": version}))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [(2, "unet"), (2, "convnet"), (3, "unet"), (3, "convnet"), (3, "dawmr")]
+)
+def test_earlier_models_with_a_boundary_channel_are_read(tmp_path: Path, version: int, kind: str):
+    model = _of_version(tmp_path, version, kind, None)
+    again = read_model(tmp_path)
+    assert replace(again, weights=()) == replace(model, weights=())
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_earlier_models_of_affinities_alone_are_refused(tmp_path: Path, version: int):
+    _of_version(tmp_path, version, "unet", {"take": "least", "in_section": True})
+    with pytest.raises(
+        InputError,
+        match=r"^--model: .* made their boundary map of affinities; they must be trained again\.$",
+    ):
+        read_model(tmp_path)
 
 
 def test_parts_are_known_by_the_content_of_a_volume():
@@ -135,7 +168,7 @@ def _damage(folder: Path, what: str) -> None:
     ("what", "message"),
     [
         ("unfinished", "--model: .* has no model.json; its training has not ended"),
-        ("version", "has version 99, but versions 1 to 3 are read here"),
+        ("version", "has version 99, but versions 1 to 4 are read here"),
         ("other", "does not describe a boundary model"),
         ("half_json", "model.json cannot be read"),
         ("missing_key", "model.json is damaged .*normalisation"),

@@ -320,6 +320,10 @@ def test_model_and_image_errors_found_on_the_way_leave_nothing(
     described = json.loads((folder / "model" / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(described | {"version": 99}))
     assert "has version 99, but versions 1" in refused(f"{folder}/images.h5:raw", model)
+    described["network"]["boundary"] = {"take": "least", "in_section": False}
+    (model / "model.json").write_text(json.dumps(described | {"version": 3}))
+    said = refused(f"{folder}/images.h5:raw", model)
+    assert "made their boundary map of affinities; they must be trained again." in said
     holes = np.random.default_rng(0).normal(127, 73, (64, 64, 384)).astype(np.float32)
     holes[3, 4, 5] = np.nan
     np.save(tmp_path / "holes.npy", holes)

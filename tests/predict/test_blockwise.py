@@ -10,15 +10,15 @@ from analysis.input_error import InputError
 from predict.blockwise import (
     BLOCKS,
     SHARED_BLOCKS,
+    aligned,
     choose_block,
     plan_blocks,
     predict_block,
     predict_regions,
     predict_volume,
-    read_box,
     read_reflected,
 )
-from predict.boundary_network import AffinityBoundary, BoundaryNetwork, NetworkConfig
+from predict.boundary_network import BoundaryNetwork, NetworkConfig
 from predict.box import Box, whole
 from predict.compute_device import choose_device
 from predict.convnet import ConvNetConfig
@@ -32,18 +32,8 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6, 8)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
-    "convnet": ConvNetConfig.for_voxel_size(
-        (8, 8, 8), widths=(4, 5), boundary=AffinityBoundary("least", False)
-    ),
-    "convnet_anisotropic": ConvNetConfig.for_voxel_size(
-        (30, 6, 6), widths=(4, 5), boundary=AffinityBoundary("mean", True)
-    ),
-    "affinities": UNetConfig.for_voxel_size(
-        (8, 8, 8), widths=(4, 6), boundary=AffinityBoundary("least", False)
-    ),
-    "affinities_2d": UNetConfig.for_voxel_size(
-        (30, 6, 6), widths=(4, 6), two_dimensional=True, boundary=AffinityBoundary("mean", True)
-    ),
+    "convnet": ConvNetConfig.for_voxel_size((8, 8, 8), widths=(4, 5)),
+    "convnet_anisotropic": ConvNetConfig.for_voxel_size((30, 6, 6), widths=(4, 5)),
 }
 
 
@@ -123,16 +113,16 @@ def test_two_dimensional_says_nothing_about_the_next_section():
     assert (predicted[[0, 2, 3]] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["affinities", "affinities_2d", "convnet"])
-def test_the_boundary_map_is_made_of_the_affinities_of_the_whole_volume(name):
-    config = CONFIGS[name]
-    image = _image((9, 12, 14))
-    found = predict_volume([_network(config)], image, normalisation=SAME, device=DEVICE)
-    assert found.shape == (4, 9, 12, 14)
-    assert config.boundary is not None
-    expected = config.boundary.apply(found[1:], whole(image.shape), image.shape)
-    np.testing.assert_allclose(found[0], expected, atol=1e-6)
-    assert (found[1] == 0).all() == config.two_dimensional
+@pytest.mark.parametrize("name", ["isotropic", "convnet"])
+def test_boundary_map_and_affinities_are_the_networks_own_channels(name):
+    network = _network(CONFIGS[name])
+    z, y, x = network.config.halo_vox
+    image = _image((2 * z + 4, 2 * y + 8, 2 * x + 12))
+    block = Box((z, y, x), (z + 4, y + 8, x + 12))
+    found = predict_block([network], image, block, normalisation=SAME, device=DEVICE)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(image)[None, None], inner_only=True)
+    np.testing.assert_allclose(found, torch.sigmoid(logits[0]), atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -186,7 +176,7 @@ def test_what_is_read_is_what_the_network_is_given(name, monkeypatch):
     monkeypatch.setattr(network, "forward", spy)
     block, image = Box((3, 5, 8), (11, 21, 19)), _image((11, 40, 19))
     predict_block([network], image, block, normalisation=SAME, device=DEVICE)
-    assert given == [read_box(CONFIGS[name], block, image.shape).shape]
+    assert given == [aligned(block, network.config.stride, network.config.halo_vox).shape]
 
 
 def test_bad_input():

@@ -23,7 +23,6 @@ from predict.blotc import (
     warping_mismatches,
 )
 from predict.boundary_loss import boundary_loss
-from predict.boundary_network import AffinityBoundary
 from predict.boundary_targets import boundary_targets
 
 FLAT = LabelWarp((1, 1, 1), in_section=True, reach_vox=2)
@@ -219,29 +218,6 @@ def test_a_forgiven_shift_costs_less_than_a_gap():
     assert losses[1] > losses[0] + 0.005
 
 
-@pytest.mark.parametrize("take", ["least", "mean"])
-def test_affinities_alone_learn_through_their_boundary_map(take):
-    labels = np.ones((1, 6, 8, 12), np.int64)
-    labels[..., 6:] = 2
-    target, known = (
-        torch.from_numpy(array)[None].float()
-        for array in boundary_targets(labels[0], zero_is_membrane=False, in_section=False)
-    )
-    rule = AffinityBoundary(take, False)
-    rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.normal(size=(1, 3, 6, 8, 12)).astype(np.float32))
-    logits.requires_grad_()
-    with_boundary = blotc_loss(logits, target, known, EVEN, VOLUME, rule)
-    alone = boundary_loss(logits, target[:, 1:], known[:, 1:], EVEN[1:])
-    (gradient,) = torch.autograd.grad(with_boundary, logits)
-    (plain,) = torch.autograd.grad(alone, logits)
-    assert torch.isfinite(gradient).all()
-    assert not torch.allclose(gradient, 0.75 * plain)
-    with torch.no_grad():
-        lower = blotc_loss(logits - 0.5 * gradient, target, known, EVEN, VOLUME, rule)
-    assert float(lower) < float(with_boundary.detach())
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -263,5 +239,5 @@ def test_bad_arrays():
     with pytest.raises(InputError, match="must be bool, got dtypes uint8 and bool"):
         warp_labels(bytes_, _map(truth), truth, in_section=True)
     four = torch.zeros(1, 4, 1, 3, 3)
-    with pytest.raises(InputError, match="have 3 and 4 channels, but 4 and 4 are needed"):
+    with pytest.raises(InputError, match="boundary and affinities, 4, got 3 and 4"):
         blotc_loss(four[:, 1:], four, four, EVEN, FLAT)

@@ -13,7 +13,7 @@ from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
 from predict.augmentation import IntensityChange
 from predict.blockwise import predict_volume
-from predict.boundary_network import AffinityBoundary, NetworkConfig
+from predict.boundary_network import NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
 from predict.boundary_training import (
@@ -39,10 +39,7 @@ SETTINGS = BoundaryTraining(
     (8, 8, 8), steps=8, n_evaluations=4, batch_voxels=2 * 16**3, patch_voxels=16**3
 )
 
-AFFINITIES = replace(NETWORK, boundary=AffinityBoundary("least", False))
-CONVNET = ConvNetConfig.for_voxel_size(
-    (8, 8, 8), boundary=AffinityBoundary("least", False), widths=(8, 8)
-)
+CONVNET = ConvNetConfig.for_voxel_size((8, 8, 8), widths=(8, 8))
 MALIS = replace(SETTINGS, loss="malis")
 BLOTC = replace(SETTINGS, loss="blotc")
 
@@ -112,11 +109,9 @@ def test_it_learns_the_walls_it_has_not_seen():
 
 def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
     records = []
-    training = replace(MALIS, steps=80, n_evaluations=4)
-    network, state = _train(
-        training, AFFINITIES, on_evaluation=lambda record, _: records.append(record)
-    )
-    plain = _train(replace(training, structured_start=0.99), AFFINITIES)[1]["evaluations"]
+    training = replace(MALIS, steps=80, n_evaluations=4, malis_weight=1.0)
+    network, state = _train(training, on_evaluation=lambda record, _: records.append(record))
+    plain = _train(replace(training, structured_start=0.99))[1]["evaluations"]
     assert records[1]["loss"] == plain[1]["loss"]
     assert records[2]["loss"] > plain[2]["loss"] + 0.1  # a term more
     assert records[-1]["val_auc"] > 0.85
@@ -128,12 +123,12 @@ def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
 
 def test_a_malis_run_is_resumed_to_the_same_weights():
     states = []
-    whole_run, _ = _train(MALIS, AFFINITIES, on_evaluation=lambda _, state: states.append(state))
-    resumed, _ = _train(MALIS, AFFINITIES, state=states[2])
+    whole_run, _ = _train(MALIS, on_evaluation=lambda _, state: states.append(state))
+    resumed, _ = _train(MALIS, state=states[2])
     assert _equal(whole_run.state_dict(), resumed.state_dict())
 
 
-@pytest.mark.parametrize("network", [NETWORK, AFFINITIES, CONVNET], ids=["own", "made", "valid"])
+@pytest.mark.parametrize("network", [NETWORK, CONVNET], ids=["padded", "valid"])
 def test_blotc_warps_in_the_second_half_and_lowers_the_loss(network):
     records = []
     training = replace(BLOTC, steps=60, patch_voxels=12**3)
@@ -201,12 +196,6 @@ def test_a_valid_network_gets_larger_patches():
     )
     with pytest.raises(InputError, match=r"but the network needs at least \(13, 13, 13\)"):
         PatchSampler(CONVNET, SETTINGS, [thin])
-
-
-def test_cross_entropy_alone_can_train_affinities():
-    network, state = _train(SETTINGS, AFFINITIES)
-    assert network.state_dict()["head.2.weight"].shape[0] == 3
-    assert "val_malis" not in state["evaluations"][0]
 
 
 def test_same_seed_same_weights_and_resuming_changes_nothing():
@@ -381,8 +370,6 @@ def test_class_weights_follow_the_balance():
 
 def test_bad_volumes():
     volume = _volume()
-    with pytest.raises(InputError, match="loss malis needs a network whose boundary map is made"):
-        start_training(NETWORK, MALIS, [volume])
     with pytest.raises(InputError, match=r"same shape, got \(24, 40, 32\) and \(23, 40, 32\)"):
         replace(volume, labels=np.asarray(volume.labels)[1:])
     with pytest.raises(InputError, match="labels have no boundary in the part to train on"):

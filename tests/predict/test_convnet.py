@@ -7,16 +7,12 @@ import pytest
 import torch
 
 from analysis.input_error import InputError
-from predict.boundary_network import AffinityBoundary
 from predict.convnet import BoundaryConvNet, ConvNetConfig
 
-LEAST = AffinityBoundary("least", False)
 CONFIGS = {
-    "isotropic": ConvNetConfig.for_voxel_size((8, 8, 8), boundary=LEAST, widths=(3, 4)),
-    "anisotropic": ConvNetConfig.for_voxel_size((30, 6, 6), boundary=LEAST, widths=(3, 4, 3)),
-    "two_dimensional": ConvNetConfig.for_voxel_size(
-        (30, 6, 6), boundary=AffinityBoundary("mean", True), widths=(3,), two_dimensional=True
-    ),
+    "isotropic": ConvNetConfig.for_voxel_size((8, 8, 8), widths=(3, 4)),
+    "anisotropic": ConvNetConfig.for_voxel_size((30, 6, 6), widths=(3, 4, 3)),
+    "two_dimensional": ConvNetConfig.for_voxel_size((30, 6, 6), widths=(3,), two_dimensional=True),
 }
 
 
@@ -29,13 +25,13 @@ def _network(config: ConvNetConfig) -> BoundaryConvNet:
 
 
 def test_kernels_follow_the_voxel_size():
-    cubic = ConvNetConfig.for_voxel_size((8, 8, 8), boundary=LEAST)
+    cubic = ConvNetConfig.for_voxel_size((8, 8, 8))
     assert cubic.kernels == ((5, 5, 5),) * 4
     assert cubic.receptive_fields == ((5,) * 3, (9,) * 3, (13,) * 3, (17,) * 3)
-    thick = ConvNetConfig.for_voxel_size((30, 6, 6), boundary=LEAST)
+    thick = ConvNetConfig.for_voxel_size((30, 6, 6))
     assert thick.kernels == ((1, 5, 5),) * 3 + ((5, 5, 5),)
     assert thick.receptive_fields[-1] == (5, 17, 17)
-    flat = ConvNetConfig.for_voxel_size((8, 8, 8), boundary=LEAST, two_dimensional=True)
+    flat = ConvNetConfig.for_voxel_size((8, 8, 8), two_dimensional=True)
     assert flat.two_dimensional
     assert flat.receptive_fields[-1] == (1, 17, 17)
 
@@ -47,7 +43,7 @@ def test_an_output_voxel_depends_on_its_receptive_field_and_nothing_else(name):
     field = np.array(config.receptive_fields[-1])
     image = torch.rand(1, 1, *(field + 4).tolist(), requires_grad=True)
     output = network(image)
-    assert output.shape == (1, 3, 5, 5, 5)
+    assert output.shape == (1, 4, 5, 5, 5)
     (gradient,) = torch.autograd.grad(output[:, :, 2, 2, 2].sum(), image)
     touched = np.argwhere(gradient[0, 0].numpy() != 0)
     np.testing.assert_array_equal(touched.min(axis=0), (2, 2, 2))

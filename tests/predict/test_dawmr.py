@@ -12,19 +12,17 @@ from hypothesis import strategies as st
 from analysis.input_error import InputError
 from predict import dawmr
 from predict.blockwise import predict_block, predict_volume
-from predict.boundary_network import AffinityBoundary
 from predict.box import Box
 from predict.compute_device import choose_device
 from predict.dawmr import BoundaryDawmr, DawmrConfig, DawmrStage
 from predict.dawmr_shape import FeatureConfig, ScaleConfig
 from predict.image_normalisation import ImageNormalisation
 
-LEAST = AffinityBoundary("least", False)
 SAME: dict[str, Any] = {
     "normalisation": ImageNormalisation(0, 1),
     "device": choose_device("cpu", bfloat16=False),
 }
-SMALL: dict[str, Any] = {"boundary": LEAST, "atoms": (4, 2), "hidden": 6, "n_iterations": 2}
+SMALL: dict[str, Any] = {"atoms": (4, 2), "hidden": 6, "n_iterations": 2}
 LINEAR: dict[str, Any] = {**SMALL, "hidden": 0, "n_iterations": 1}
 COARSE_ONLY = FeatureConfig((ScaleConfig((2, 2, 2), (3, 3, 3), ((0, 0, 0), (1, 0, 1))),), (3,))
 CONFIGS = {
@@ -32,7 +30,7 @@ CONFIGS = {
     "anisotropic": DawmrConfig.for_voxel_size((30, 6, 6), **SMALL),
     "two_dimensional": DawmrConfig.for_voxel_size((30, 6, 6), two_dimensional=True, **SMALL),
     "linear": DawmrConfig.for_voxel_size((8, 8, 8), **LINEAR),
-    "coarse_only": DawmrConfig((COARSE_ONLY,), 5, LEAST),
+    "coarse_only": DawmrConfig((COARSE_ONLY,), 5),
 }
 
 
@@ -78,7 +76,7 @@ def test_pooling_after_the_weights_is_the_head_of_all_features(name, tile, monke
     with torch.no_grad():
         found = stage(channels)
         expected = stage.head(stage.features.dense(channels).movedim(1, 4)).movedim(4, 1)
-    assert found.shape == (2, 3, *(3 * s for s in features.stride))
+    assert found.shape == (2, 4, *(3 * s for s in features.stride))
     assert found.std() > 0.1
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -88,7 +86,7 @@ def test_a_network_is_its_stages_one_after_the_other():
     network = _network(config)
     image = torch.from_numpy(_image((1, 1, 48, 44, 48)))
     with torch.no_grad():
-        first = torch.sigmoid(network.stages[0](image))
+        first = torch.sigmoid(network.stages[0](image))[:, 1:]
         both = torch.cat([image[..., 12:-12, 12:-12, 12:-12], first], dim=1)
         expected = network.stages[1](both)
         np.testing.assert_allclose(network(image), expected, atol=1e-5)
@@ -97,7 +95,8 @@ def test_a_network_is_its_stages_one_after_the_other():
 
 def test_a_two_dimensional_network_passes_on_nothing_along_z():
     network = _network(CONFIGS["two_dimensional"])
-    passed = network.passed_on(torch.ones(1, 3, 1, 2, 2))
+    passed = network.passed_on(torch.ones(1, 4, 1, 2, 2))
+    assert passed.shape == (1, 3, 1, 2, 2)
     assert (passed[:, 0] == 0).all()
     np.testing.assert_allclose(passed[:, 1:], 1 / (1 + np.exp(-1)), rtol=1e-6)
 
@@ -122,11 +121,11 @@ def test_inside_a_larger_volume_a_crop_is_predicted_the_same(name):
     network = _network(config)
     halo = config.halo_vox
     image = _image([2 * h + 8 for h in halo])
-    stop = (halo[0] + 7, halo[1] + 7, halo[2] + 7)  # the boundary map reads one voxel more
+    stop = (halo[0] + 8, halo[1] + 8, halo[2] + 8)
     inside = predict_block([network], image, Box(halo, stop), **SAME)
     with torch.no_grad():
         expected = torch.sigmoid(network(torch.from_numpy(image)[None, None]))[0]
-    np.testing.assert_allclose(inside[1:], expected[:, :7, :7, :7], atol=1e-5)
+    np.testing.assert_allclose(inside, expected, atol=1e-5)
 
 
 def test_bfloat16_agrees_within_its_rounding():
@@ -160,7 +159,7 @@ def test_a_head_learns_from_features_of_sampled_voxels(name):
     features = stage.features.at(channels, positions)
     stage.shift.copy_(features.mean(dim=0))
     stage.scale.copy_(features.std(dim=0) + 1e-3)
-    wanted = (features[:, :3] > features[:, :3].median(dim=0).values).float()
+    wanted = (features[:, :4] > features[:, :4].median(dim=0).values).float()
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
     optimiser = torch.optim.Adam(stage.parameters(), 0.02)
     losses = []
@@ -174,15 +173,12 @@ def test_a_head_learns_from_features_of_sampled_voxels(name):
 
 
 def test_the_field_of_view_of_three_iterations():
-    config = DawmrConfig.for_voxel_size((8, 8, 8), boundary=LEAST)
+    config = DawmrConfig.for_voxel_size((8, 8, 8))
     assert config.field_vox == (60, 60, 60)
     assert config.halo_vox == config.lost_vox == (28, 28, 28)
     assert [f.n_features for f in config.iterations] == [1806, 3312, 3312]
     assert not config.two_dimensional
-    fields = [
-        DawmrConfig.for_voxel_size((8, 8, 8), boundary=LEAST, n_iterations=n).field_vox[0]
-        for n in (1, 2)
-    ]
+    fields = [DawmrConfig.for_voxel_size((8, 8, 8), n_iterations=n).field_vox[0] for n in (1, 2)]
     assert fields == [28, 44]
     assert CONFIGS["two_dimensional"].two_dimensional
     assert CONFIGS["two_dimensional"].field_vox == (1, 44, 44)

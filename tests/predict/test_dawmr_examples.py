@@ -6,7 +6,6 @@ import torch
 
 from analysis.input_error import InputError
 from predict.augmentation import IntensityChange, Symmetry, symmetries
-from predict.boundary_network import AffinityBoundary
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
 from predict.box import Box
@@ -55,9 +54,7 @@ def recursion_volume(iteration: int, seed: int = 0) -> RecursionVolume:
 
 
 def sampler(iteration: int = 0) -> ExampleSampler:
-    network = DawmrConfig.for_voxel_size(
-        (8, 8, 8), boundary=AffinityBoundary("least", False), n_iterations=2, atoms=(6, 2)
-    )
+    network = DawmrConfig.for_voxel_size((8, 8, 8), n_iterations=2, atoms=(6, 2))
     features = DawmrFeatures(network.iterations[iteration])
     rng = np.random.default_rng(1)
     for name, buffer in features.named_buffers():
@@ -156,9 +153,7 @@ def test_dictionaries_are_learned_from_every_channel() -> None:
 
 
 def test_too_little_labelled_tissue_is_refused() -> None:
-    network = DawmrConfig.for_voxel_size(
-        (8, 8, 8), boundary=AffinityBoundary("least", False), n_iterations=1, atoms=(4, 2)
-    )
+    network = DawmrConfig.for_voxel_size((8, 8, 8), n_iterations=1, atoms=(4, 2))
     image = np.random.default_rng(0).integers(0, 255, (6, 20, 40)).astype(np.uint8)
     labels = np.ones((6, 20, 40), np.int32)
     volume = TrainingVolume(

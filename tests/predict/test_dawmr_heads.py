@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from analysis.input_error import InputError
-from predict.boundary_network import AffinityBoundary
 from predict.boundary_settings import BoundaryTraining
 from predict.compute_device import choose_device
 from predict.dawmr import DawmrConfig
@@ -21,13 +20,9 @@ from predict.dawmr_heads import (
     start_heads,
 )
 
-LEAST = AffinityBoundary("least", False)
-
 
 def network(hidden: int = 12) -> DawmrConfig:
-    return DawmrConfig.for_voxel_size(
-        (8, 8, 8), boundary=LEAST, n_iterations=1, atoms=(3, 1), hidden=hidden
-    )
+    return DawmrConfig.for_voxel_size((8, 8, 8), n_iterations=1, atoms=(3, 1), hidden=hidden)
 
 
 def batch(seed: int, m: int = 400, labels: np.ndarray | None = None) -> Examples:
@@ -60,8 +55,8 @@ def accuracy(one: HeadTrainer, head: int) -> float:
     with torch.inference_mode():
         logits = one.stages[head].eval().head(torch.from_numpy(test.features).float())
     one.stages[head].train()
-    right = (logits.numpy() > 0) == (test.target[:, 1:] > 0)
-    return float(right[test.known[:, 1:]].mean())
+    right = (logits.numpy() > 0) == (test.target > 0)
+    return float(right[test.known].mean())
 
 
 def test_features_are_measured_over_all_batches() -> None:
@@ -101,7 +96,7 @@ def test_a_head_sees_no_example_of_its_own_part() -> None:
     for step in range(100):
         examples = batch(step + 100)
         target = examples.target.copy()
-        target[examples.part == 0, 1:] = 1 - target[examples.part == 0, 1:]
+        target[examples.part == 0] = 1 - target[examples.part == 0]
         one.step(examples._replace(target=target), step / 100)
     assert accuracy(one, 0) > 0.85
     assert accuracy(one, 1) < 0.3

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from predict.blockwise import predict_volume
-from predict.boundary_network import AffinityBoundary, BoundaryNetwork
+from predict.boundary_network import BoundaryNetwork
 from predict.compute_device import choose_device
 from predict.convnet import ConvNetConfig
 from predict.image_normalisation import ImageNormalisation
@@ -19,9 +19,7 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
-    "convnet": ConvNetConfig.for_voxel_size(
-        (8, 8, 8), widths=(4, 5), boundary=AffinityBoundary("least", False)
-    ),
+    "convnet": ConvNetConfig.for_voxel_size((8, 8, 8), widths=(4, 5)),
 }
 
 

@@ -5,18 +5,15 @@ import time
 import pytest
 import torch
 
-from predict.boundary_network import AffinityBoundary
 from predict.compute_device import choose_device, keep_freed_memory
 from predict.convnet import ConvNetConfig
 from predict.matrix_rate import count_flop, count_flop_per_voxel, measure_matrix_rate
 from predict.unet import UNetConfig
 
-RULE = AffinityBoundary("least", False)
-
 
 def test_flop_are_counted_by_hand():
-    config = ConvNetConfig(widths=(5,), kernels=((3, 3, 3), (1, 3, 3)), boundary=RULE)
-    first, second = 2 * 27 * 5, 2 * 9 * 5 * 3
+    config = ConvNetConfig(widths=(5,), kernels=((3, 3, 3), (1, 3, 3)))
+    first, second = 2 * 27 * 5, 2 * 9 * 5 * 4
     assert count_flop(config, (8, 9, 10)) == first * 6 * 7 * 8 + second * 6 * 5 * 6
     assert count_flop_per_voxel(config) == first + second
 

@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from analysis.input_error import InputError
 from predict.augmentation import IntensityChange
-from predict.boundary_network import AffinityBoundary
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
 from predict.box import Box, whole
@@ -24,9 +23,7 @@ from predict.unet import UNetConfig
 
 NETWORK = UNetConfig.for_voxel_size((8, 8, 8), widths=(8, 12))
 FLAT = UNetConfig.for_voxel_size((50, 4, 4), widths=(8, 12), two_dimensional=True)
-CONVNET = ConvNetConfig.for_voxel_size(
-    (8, 8, 8), boundary=AffinityBoundary("least", False), widths=(4,)
-)
+CONVNET = ConvNetConfig.for_voxel_size((8, 8, 8), widths=(4,))
 PLAIN = IntensityChange(0, 0, 0, 0, 0, 0)
 SETTINGS = BoundaryTraining(
     (8, 8, 8), steps=8, n_evaluations=4, batch_voxels=16**3, patch_voxels=8**3, intensity=PLAIN
