@@ -17,10 +17,12 @@ import numpy.typing as npt
 import torch
 
 from analysis.input_error import InputError
-from predict.boundary_network import CHANNELS, BoundaryNetwork
+from predict.augmentation import Symmetry
+from predict.boundary_network import CHANNELS, BoundaryNetwork, NetworkConfig
 from predict.box import Box, Triple, whole
 from predict.compute_device import ComputeDevice
 from predict.image_normalisation import ImageNormalisation, Sliceable, require_image
+from predict.views import ONE_VIEW, turned_back
 
 DEFAULT_BLOCK = (64, 128, 128)
 
@@ -95,12 +97,23 @@ def read_reflected(image: Sliceable, box: Box) -> npt.NDArray:
     return inside[np.ix_(indices[0] - z0, indices[1] - y0, indices[2] - x0)]
 
 
-def aligned(block: Box, stride: Triple, halo: Triple) -> Box:
-    """Return a block with a halo, rounded outwards to a grid that starts at the volume's origin.
+def read_box(config: NetworkConfig, block: Box, views: Sequence[Symmetry] = ONE_VIEW) -> Box:
+    """Return what a network is given to predict a block; it may reach beyond the volume.
 
-    With a network's stride and halo that is what it is given to predict the block; it may reach
-    beyond the volume.
+    Args:
+        config: of the network.
+        block: voxels to predict.
+        views: where one is mirrored, its first edges lie a voxel before the block.
     """
+    start = list(block.start)
+    for axis in {one.order[to] for one in views for to in range(3) if one.flips[to]}:
+        start[axis] -= 1
+    z, y, x = start
+    return aligned(Box((z, y, x), block.stop), config.stride, config.halo_vox)
+
+
+def aligned(block: Box, stride: Triple, halo: Triple) -> Box:
+    """Return a block with a halo, rounded outwards to a grid that starts at the volume's origin."""
     starts, stops = [], []
     for axis in range(3):
         starts.append((block.start[axis] - halo[axis]) // stride[axis] * stride[axis])
@@ -115,8 +128,9 @@ def predict_block(
     *,
     normalisation: ImageNormalisation,
     device: ComputeDevice,
+    views: Sequence[Symmetry] = ONE_VIEW,
 ) -> npt.NDArray[np.float32]:
-    """Predict the voxels of one block, the mean of the networks' probabilities.
+    """Predict the voxels of one block, the mean of the probabilities of all networks and views.
 
     A network that sees every section alone says nothing about the next one: its affinity along z
     is 0.
@@ -127,28 +141,30 @@ def predict_block(
         block: voxels to predict.
         normalisation: of the whole volume.
         device: where to compute.
+        views: of `choose_views`.
 
     Returns:
         (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
     """
     config = networks[0].config
-    box = aligned(block, config.stride, config.halo_vox)
-    first = tuple(
-        a - b - h for a, b, h in zip(block.start, box.start, config.halo_vox, strict=True)
-    )
-    inner = tuple(slice(a, a + n) for a, n in zip(first, block.shape, strict=True))
+    box, halo = read_box(config, block, views), config.halo_vox
+    first = (a - b - h for a, b, h in zip(block.start, box.start, halo, strict=True))
+    inner = [slice(a, a + n) for a, n in zip(first, block.shape, strict=True)]
     patch = normalisation.apply(read_reflected(image, box))
     dtype = next(networks[0].parameters()).dtype
-    source = torch.from_numpy(patch)[None, None].to(device.torch_device, dtype)
-    source = source.contiguous(memory_format=torch.channels_last_3d)
     total = np.zeros((len(CHANNELS), *block.shape), np.float32)
-    for network in networks:
-        with torch.inference_mode(), device.autocast():
-            logits = network(source, inner_only=True)[0][:, *inner]
-        total += torch.sigmoid(logits.float()).cpu().numpy()
+    for view in views:
+        source = torch.from_numpy(np.ascontiguousarray(view.apply(patch)))[None, None]
+        source = source.to(device.torch_device, dtype)
+        source = source.contiguous(memory_format=torch.channels_last_3d)
+        for network in networks:
+            with torch.inference_mode(), device.autocast():
+                logits = network(source, inner_only=True)[0]
+            probabilities = torch.sigmoid(logits.float()).cpu().numpy()
+            total += turned_back(probabilities, view)[:, *inner]
     if config.two_dimensional:
         total[CHANNELS.index("affinity_z")] = 0
-    return total / np.float32(len(networks))
+    return total / np.float32(len(networks) * len(views))
 
 
 def predict_regions(
@@ -158,6 +174,7 @@ def predict_regions(
     *,
     normalisation: ImageNormalisation,
     device: ComputeDevice,
+    views: Sequence[Symmetry] = ONE_VIEW,
 ) -> npt.NDArray[np.float32]:
     """Predict a block of a volume whose regions belong to different networks, as out of fold.
 
@@ -168,6 +185,7 @@ def predict_regions(
         block: voxels to predict.
         normalisation: of the whole volume.
         device: where to compute.
+        views: of `choose_views`.
 
     Returns:
         (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
@@ -177,7 +195,7 @@ def predict_regions(
         common = block.intersect(region)
         if common.n_voxels > 0:
             result[:, *common.slices_in(block)] = predict_block(
-                networks, image, common, normalisation=normalisation, device=device
+                networks, image, common, normalisation=normalisation, device=device, views=views
             )
     assert np.isfinite(result).all(), "the regions do not cover the block"
     return result

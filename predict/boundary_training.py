@@ -99,15 +99,17 @@ def best_evaluation(state: State) -> dict[str, float]:
 def merit(evaluation: dict[str, float]) -> tuple[bool, float]:
     """Return what evaluations are ranked by: the phase of the run, then the score of the phase.
 
-    Under cross-entropy that is the average precision: the ranking of boundary voxels decides and
-    not the cross-entropy, which a network that has grown too sure of itself loses while its map
-    still gets better. Once a structured loss has begun it is what that loss is to lower, and any
-    evaluation from then on outranks those before, so that the weights kept are always of a network
-    that the loss has trained; the two scores could not be compared.
+    That is the average precision: the ranking of boundary voxels decides and not the cross-entropy,
+    which a network that has grown too sure of itself loses while its map still gets better; nor
+    MALIS, in which a few edges of the validation part decide. Labels that warp towards the output
+    make the average precision a bad judge, so under BLOTC it is what that loss is to lower. Once a
+    structured loss has begun, any evaluation from then on outranks those before, so that the
+    weights kept are always of a network that the loss has trained.
     """
-    if evaluation.get("structured", 0) == 0:
-        return False, evaluation["val_ap"]
-    return True, -evaluation["val_malis" if "val_malis" in evaluation else "val_warping"]
+    has_begun = evaluation.get("structured", 0) > 0
+    if has_begun and "val_warping" in evaluation:
+        return True, -evaluation["val_warping"]
+    return has_begun, evaluation["val_ap"]
 
 
 def train_interval(

@@ -28,6 +28,7 @@ def malis_loss(
     known: npt.NDArray[np.bool_] | None = None,
     *,
     constrained: bool = True,
+    most: float = 1.0,
 ) -> MalisLoss:
     """Return the MALIS loss of affinities and its gradient.
 
@@ -50,14 +51,17 @@ def malis_loss(
         known: (3, z, y, x) bool, edges that exist; None takes all. Edges that leave the array
             never exist.
         constrained: the two-pass form; False is that of Turaga et al. 2009.
+        most: an edge counts for at most this share of the pairs of a kind. One edge decides all the
+            pairs of two large objects, and what it says of a patch is mostly chance; 1 is the loss
+            of all pairs.
     """
     pairs = maximin_pairs(affinities, labels, known, constrained=constrained)
     values = np.asarray(affinities, np.float32).ravel()[pairs.edge].astype(np.float64)
     same, other = pairs.same, pairs.other
     if constrained:
         same, other = np.where(pairs.is_true, same, 0), np.where(pairs.is_true, 0, other)
-    positive = same / max(1, int(same.sum()))
-    negative = other / max(1, int(other.sum()))
+    positive = np.minimum(same / max(1, int(same.sum())), most)
+    negative = np.minimum(other / max(1, int(other.sum())), most)
     gradient = np.zeros(np.shape(affinities), np.float32)
     gradient.reshape(-1)[pairs.edge] = 2 * (negative * values - positive * (1 - values))
     loss = positive @ (1 - values) ** 2 + negative @ values**2
@@ -72,7 +76,11 @@ class Malis(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, affinities: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
+        ctx: Any,
+        affinities: torch.Tensor,
+        labels: torch.Tensor,
+        known: torch.Tensor,
+        most: float = 1.0,
     ) -> torch.Tensor:
         """Return the mean of the constrained loss over the batch.
 
@@ -81,9 +89,10 @@ class Malis(torch.autograd.Function):
             affinities: (n, 3, z, y, x) float in 0..1.
             labels: (n, z, y, x) integer, 0 is no object.
             known: (n, 3, z, y, x), not 0 where the edge exists.
+            most: see `malis_loss`.
         """
         found = [
-            malis_loss(*arrays)
+            malis_loss(*arrays, most=most)
             for arrays in zip(
                 affinities.detach().float().cpu().numpy(),
                 labels.cpu().numpy(),
@@ -96,7 +105,7 @@ class Malis(torch.autograd.Function):
         return affinities.new_tensor(np.mean([one.loss for one in found]))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         """Return the gradient of the affinities."""
         (gradient,) = ctx.saved_tensors
-        return grad_outputs[0] * gradient, None, None
+        return grad_outputs[0] * gradient, None, None, None

@@ -46,7 +46,7 @@ def training_loss(
         return blotc_loss(logits, target, known, class_weights, warp)
     loss = boundary_loss(logits, target, known, class_weights)
     if structured and training.loss == "malis":
-        malis = Malis.apply(torch.sigmoid(logits[:, 1:]), labels, known[:, 1:])
+        malis = Malis.apply(torch.sigmoid(logits[:, 1:]), labels, known[:, 1:], training.malis_most)
         loss = loss + training.malis_weight * malis
     return loss
 

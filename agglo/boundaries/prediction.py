@@ -36,12 +36,14 @@ from agglo.volumes.output import MAIN
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
 from predict import compute_device
-from predict.blockwise import aligned, choose_block, plan_blocks, predict_regions
+from predict.augmentation import Symmetry
+from predict.blockwise import choose_block, plan_blocks, predict_regions, read_box
 from predict.boundary_training import load_network
 from predict.box import Box, whole
 from predict.image_normalisation import ImageNormalisation
 from predict.inference_network import for_inference
 from predict.matrix_rate import count_flop, count_flop_per_voxel, measure_matrix_rate
+from predict.views import choose_views
 
 AFFINITIES = "affinities"
 """Name of the affinities inside the output: `V.zarr:affinities`, (3, z, y, x)."""
@@ -62,10 +64,11 @@ class PredictionActor:
         image: Volume,
         normalisation: ImageNormalisation,
         parts: tuple[Box, ...] | None,
+        views: tuple[Symmetry, ...],
         output: BlockHandle,
         affinities: BlockHandle | None,
     ) -> None:
-        """Take the model, and the part of each fold if the prediction is out of fold."""
+        """Take the model, the part of each fold if it is out of fold, and the views to average."""
         torch.set_num_threads(1)
         compute_device.keep_freed_memory()
         self.device = compute_device.choose_device(device)
@@ -77,7 +80,7 @@ class PredictionActor:
         self.regions = [(whole(image.shape), networks)]
         if parts is not None:
             self.regions = [(part, [one]) for part, one in zip(parts, networks, strict=True)]
-        self.image, self.normalisation = image, normalisation
+        self.image, self.normalisation, self.views = image, normalisation, views
         self.output, self.affinities = output, affinities
         self.compute_s, self.next_measured_s, self.matrix_rate = 0.0, 0.0, 0.0
 
@@ -86,9 +89,15 @@ class PredictionActor:
         if self.compute_s >= self.next_measured_s:
             self.matrix_rate = measure_matrix_rate(self.device)
             self.next_measured_s = self.compute_s + MEASURED_EVERY_S
-        options = {"normalisation": self.normalisation, "device": self.device}
         started = self.device.clock_s()
-        predicted = predict_regions(self.regions, self.image, block, **options)
+        predicted = predict_regions(
+            self.regions,
+            self.image,
+            block,
+            normalisation=self.normalisation,
+            device=self.device,
+            views=self.views,
+        )
         compute_s = self.device.clock_s() - started
         self.compute_s += compute_s
         beside, name = (
@@ -107,8 +116,9 @@ class PredictionActor:
             common = block.intersect(region)
             if common.n_voxels > 0:
                 config = networks[0].config
-                seen = aligned(common, config.stride, config.halo_vox)
-                total += len(networks) * count_flop(config, seen.shape)
+                seen = read_box(config, common, self.views)
+                n_predictions = len(networks) * len(self.views)
+                total += n_predictions * count_flop(config, seen.shape)
         return total
 
 
@@ -119,6 +129,7 @@ def predict_boundaries(
     *,
     affinities: str | None = None,
     out_of_fold: bool = False,
+    n_views: int = 1,
     voxel_size_nm: VoxelSize | None = None,
     device: compute_device.DeviceName = "auto",
     resume: bool = False,
@@ -136,6 +147,7 @@ def predict_boundaries(
         out: address of the boundary map; the affinities are `OUT:affinities`.
         affinities: address of the affinities, if they are to be a volume of their own instead.
         out_of_fold: predict each part by the fold that did not see it.
+        n_views: predict the image and its mirror images and turns, so many, and take their mean.
         voxel_size_nm: for a file that states none.
         device: where to compute.
         resume: go on with what an equal run has done that was killed or interrupted. The result
@@ -168,6 +180,8 @@ def predict_boundaries(
         logger.warning(
             "%s trained this model; --out-of-fold makes a map that was not fitted to it", image
         )
+    size = volume.voxel_size_nm or trained.voxel_size_nm
+    views = choose_views(trained.network, size, n_views)
     chosen = choose_device(device)
     started = time.perf_counter()
     blocks = plan_blocks(whole(volume.shape), choose_block(volume.shape))
@@ -178,14 +192,17 @@ def predict_boundaries(
         "model_content": hashlib.sha256((Path(model) / MODEL_FILE).read_bytes()).hexdigest(),
         "out_of_fold": out_of_fold,
         "normalisation": [normalisation.mean, normalisation.deviation],
-        "voxel_size_nm": volume.voxel_size_nm or trained.voxel_size_nm,
+        "n_views": n_views,
+        "voxel_size_nm": size,
         "device": chosen,
         "outputs": [str(address.absolute()) for address in addresses],
         "blocks": [len(blocks), *choose_block(volume.shape)],
     }
     attributes = {
         "model": str(Path(model).absolute()),
-        **{name: description[name] for name in ("image", "out_of_fold", "normalisation")},
+        **{
+            name: description[name] for name in ("image", "out_of_fold", "n_views", "normalisation")
+        },
     }
     options: dict[str, Any] = {
         "voxel_size_nm": description["voxel_size_nm"],
@@ -207,6 +224,7 @@ def predict_boundaries(
             handles = [writer.handle for writer in writers]
             arguments = (
                 *(trained, chosen, volume, normalisation, parts if out_of_fold else None),
+                views,
                 *(handles[0], handles[1] if affinities is not None else None),
             )
             n_before = len(ledger.done)
@@ -225,17 +243,18 @@ def predict_boundaries(
             raise
         ledger.remove()
     seconds = time.perf_counter() - started
-    n_networks = 1 if out_of_fold else trained.n_folds
+    n_predictions = len(views) * (1 if out_of_fold else trained.n_folds)
     return {
         "n_voxels": whole(volume.shape).n_voxels,
         "n_blocks": len(blocks),
         "n_blocks_done_before": n_before,
         "seconds": seconds,
         **describe_throughput(
-            work, blocks, n_networks * count_flop_per_voxel(trained.network), seconds
+            work, blocks, n_predictions * count_flop_per_voxel(trained.network), seconds
         ),
         "device": chosen,
         "out_of_fold": out_of_fold,
+        "n_views": n_views,
         "normalisation": [normalisation.mean, normalisation.deviation],
     }
 

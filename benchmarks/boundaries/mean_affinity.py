@@ -18,6 +18,13 @@ from envs.mean_linkage import mean_linkage
 from envs.merge_tree import MergeTree
 
 
+TOLERANCE = 0.05
+"""Bits of VI by which a threshold may be worse than the best one and still count as good."""
+
+GRID = np.linspace(0, 1, 101)
+"""Thresholds that are looked at for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeanAffinity:
     """Superpixels merged by the mean affinity of their contacts, down to none.
@@ -64,6 +71,15 @@ class MeanAffinity:
         """Return the highest threshold with the least VI: an oracle where it is also reported."""
         thresholds = separating_thresholds(self.tree.heights)
         return float(thresholds[np.argmin([self.scores_at(t).vi for t in thresholds])])
+
+    def central_threshold(self) -> float:
+        """Return the middle of the thresholds whose VI is within `TOLERANCE` of the least.
+
+        The VI of a few sections is nearly flat over a wide range of thresholds, and where in it the
+        least one lies is chance: it would choose a threshold beside a merge that ruins another part.
+        """
+        vis = np.array([self.scores_at(t).vi for t in GRID])
+        return float(np.mean(GRID[vis <= vis.min() + TOLERANCE]))
 
 
 def separating_thresholds(heights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -85,7 +85,7 @@ def volume_scores(
     """Score superpixels, and what mean-affinity agglomeration makes of them.
 
     Args:
-        validation: the part that chooses the threshold, by the least VI.
+        validation: the part that chooses the threshold, `MeanAffinity.central_threshold`.
         report: the part that is reported.
         voxel_size_nm: edges of a voxel.
 
@@ -100,7 +100,7 @@ def volume_scores(
     )
     superpixels = watershed_superpixels(report.boundaries, voxel_size_nm, config)
     merged = MeanAffinity.of_volume(superpixels, report.affinities, report.labels)
-    threshold, oracle = chosen_by.best_threshold(), merged.best_threshold()
+    threshold, oracle = chosen_by.central_threshold(), merged.best_threshold()
     scored = merged.scores_at(threshold)
     numbers = {
         "floor_vi": floor_scores(merged.table).vi,

@@ -306,6 +306,26 @@ def test_an_image_that_a_model_is_not_for_is_refused(
     assert os.listdir(tmp_path) == []
 
 
+def test_views_are_averaged_and_too_many_refused(
+    folder: Path, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+):
+    words = ["--image", f"{folder}/images.h5:bare", "--model", folder / "model"]
+    maps = []
+    for views in (1, 8):
+        out = tmp_path / f"{views}.zarr"
+        said = agglo(capsys, "boundaries", "predict", *words, "--out", out, "--views", views)
+        assert said.status == 0
+        maps.append(_read(out)[0])
+    assert 1e-4 < np.abs(maps[1] - maps[0]).mean() < 0.1
+    assert open_volume(str(tmp_path / "8.zarr"), argument="--image").attributes["n_views"] == 8
+    said = agglo(
+        capsys, "boundaries", "predict", *words, "--out", tmp_path / "m.zarr", "--views", 0
+    )
+    assert said.status == 2
+    assert "--views: this model and voxels of (8.0, 8.0, 8.0) nm have 1 to 48 views" in said.err
+    assert sorted(os.listdir(tmp_path)) == ["1.zarr", "8.zarr"]
+
+
 def test_model_and_image_errors_found_on_the_way_leave_nothing(
     folder: Path, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
 ):

@@ -31,6 +31,8 @@ def test_a_row_drawn_by_hand() -> None:
     assert merged.scores_at(0.6).vi == 0
     assert merged.scores_at(0.1).n_segments == 1
     assert merged.best_threshold() == pytest.approx(0.6)
+    # 0 is best from 0.41 to 0.8, and nothing else is within the tolerance
+    assert merged.central_threshold() == pytest.approx((0.4 + 0.81) / 2, abs=0.006)
 
 
 def test_superpixels_without_a_counted_voxel_count_nowhere() -> None:

@@ -24,6 +24,7 @@ from predict.compute_device import choose_device
 from predict.convnet import ConvNetConfig
 from predict.image_normalisation import ImageNormalisation
 from predict.unet import UNetConfig
+from predict.views import choose_views, turned_back
 
 DEVICE = choose_device("cpu", bfloat16=False)
 SAME = ImageNormalisation(0, 1)
@@ -56,6 +57,36 @@ def test_same_result_wherever_the_blocks_are_cut(name, block):
     cut = predict_volume(networks, image, block_vox=block, **options)
     assert at_once.std() > 1e-3
     np.testing.assert_allclose(cut, at_once, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("isotropic", (8, 8, 8)),
+        ("anisotropic", (30, 6, 6)),
+        ("two_dimensional", (30, 6, 6)),
+        ("convnet", (8, 8, 8)),
+    ],
+)
+def test_the_mean_over_views_is_that_of_turned_volumes_wherever_the_blocks_are_cut(name, size):
+    config = CONFIGS[name]
+    networks = [_network(config)]
+    image = _image((16, 24, 24))  # whole periods of the pooling grid, which turns with the image
+    n_views = {"isotropic": 10, "anisotropic": 10, "two_dimensional": 8, "convnet": 8}[name]
+    views = choose_views(config, size, n_views)
+    options = {"normalisation": SAME, "device": DEVICE}
+    found = np.zeros((4, *image.shape), np.float32)
+    for block in plan_blocks(whole(image.shape), (7, 24, 10)):
+        found[:, *block.slices] = predict_block(networks, image, block, views=views, **options)
+    expected = np.zeros_like(found)
+    for view in views:
+        turned = predict_volume(networks, np.ascontiguousarray(view.apply(image)), **options)
+        expected += turned_back(turned, view) / n_views
+    assert np.abs(found[0] - predict_volume(networks, image, **options)[0]).max() > 1e-3
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    for axis in range(3):  # a turned volume has no edge where the image's first one leads out
+        inner = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
+        np.testing.assert_allclose(found[1 + axis][inner], expected[1 + axis][inner], atol=1e-5)
 
 
 def test_bfloat16_agrees_within_its_rounding():

@@ -109,16 +109,16 @@ def test_it_learns_the_walls_it_has_not_seen():
 
 def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
     records = []
-    training = replace(MALIS, steps=80, n_evaluations=4, malis_weight=1.0)
+    training = replace(MALIS, steps=80, n_evaluations=4, malis_weight=1.0, malis_most=1.0)
     network, state = _train(training, on_evaluation=lambda record, _: records.append(record))
     plain = _train(replace(training, structured_start=0.99))[1]["evaluations"]
     assert records[1]["loss"] == plain[1]["loss"]
     assert records[2]["loss"] > plain[2]["loss"] + 0.1  # a term more
     assert records[-1]["val_auc"] > 0.85
     assert records[-1]["val_malis"] < records[0]["val_malis"]
-    best = min(record["val_malis"] for record in records[2:])
+    best = max(record["val_ap"] for record in records[2:])
     assert state["best_network"].keys() == network.state_dict().keys()
-    assert best_evaluation(state)["val_malis"] == best
+    assert best_evaluation(state)["val_ap"] == best
 
 
 def test_a_malis_run_is_resumed_to_the_same_weights():
@@ -255,14 +255,16 @@ def test_it_stops_when_validation_gets_no_better():
 
 def test_the_phase_of_the_structured_loss_outranks_the_one_before():
     training = replace(MALIS, steps=9, n_evaluations=9, patience=2)
-    before = [{"val_ap": 0.9 - 0.1 * k, "val_malis": 0.1, "structured": 0.0} for k in range(4)]
+    before = [{"val_ap": 0.9 - 0.1 * k, "structured": 0.0} for k in range(4)]
     assert not is_finished({"evaluations": before}, training)
     assert best_evaluation({"evaluations": before}) is before[0]
-    during = [{"val_ap": 0.1, "val_malis": malis, "structured": 1.0} for malis in (0.5, 0.4, 0.6)]
+    during = [{"val_ap": ap, "val_malis": 1 - ap, "structured": 1.0} for ap in (0.5, 0.6, 0.4)]
     state = {"evaluations": before + during}
     assert best_evaluation(state) is during[1]
     assert not is_finished(state, training)
     assert is_finished({"evaluations": before + during + during[-1:]}, training)
+    warped = [{"val_ap": 0.1, "val_warping": w, "structured": 1.0} for w in (0.5, 0.4, 0.6)]
+    assert best_evaluation({"evaluations": before + warped}) is warped[1]
 
 
 def test_the_evaluated_weights_are_the_running_mean_of_the_steps():

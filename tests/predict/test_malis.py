@@ -105,6 +105,20 @@ def test_hand_drawn_row():
     assert not gradient[:2].any()
 
 
+def test_an_edge_counts_for_no_more_than_its_bound():
+    affinities, labels, known = _volume(0)
+    pairs = maximin_pairs(affinities, labels, known)
+    _, gradient = malis_loss(affinities, labels, known, most=0.01)
+    value = affinities.ravel()[pairs.edge].astype(float)
+    same = np.where(pairs.is_true, pairs.same, 0) / pairs.same[pairs.is_true].sum()
+    other = np.where(pairs.is_true, 0, pairs.other) / pairs.other[~pairs.is_true].sum()
+    assert same.max() > 0.01 < other.max()
+    expected = 2 * (np.minimum(other, 0.01) * value - np.minimum(same, 0.01) * (1 - value))
+    np.testing.assert_allclose(gradient.ravel()[pairs.edge], expected, rtol=1e-5, atol=1e-9)
+    whole, bounded = (malis_loss(affinities, labels, known, most=m).loss for m in (1.0, 0.01))
+    assert bounded < whole == malis_loss(affinities, labels, known).loss
+
+
 @pytest.mark.parametrize("constrained", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_it_equals_all_pairs(seed: int, constrained: bool):

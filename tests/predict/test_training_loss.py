@@ -57,7 +57,7 @@ def test_malis_is_added_on_the_affinities_and_leaves_the_boundary_to_cross_entro
     assert torch.equal(gradient[:, 0], plain_gradient[:, 0])
     affinities = torch.sigmoid(logits[:, 1:])
     parts = [
-        malis_loss(*(array.numpy() for array in one))
+        malis_loss(*(array.numpy() for array in one), most=TRAINING.malis_most)
         for one in zip(affinities, labels, known[:, 1:] > 0, strict=True)
     ]
     assert found == pytest.approx(plain + 0.5 * np.mean([part.loss for part in parts]))
