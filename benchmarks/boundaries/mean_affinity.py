@@ -17,7 +17,6 @@ from envs.affinity_graph import build_affinity_graph
 from envs.mean_linkage import mean_linkage
 from envs.merge_tree import MergeTree
 
-
 TOLERANCE = 0.05
 """Bits of VI by which a threshold may be worse than the best one and still count as good."""
 
@@ -76,7 +75,7 @@ class MeanAffinity:
         """Return the middle of the thresholds whose VI is within `TOLERANCE` of the least.
 
         The VI of a few sections is nearly flat over a wide range of thresholds, and where in it the
-        least one lies is chance: it would choose a threshold beside a merge that ruins another part.
+        least one lies is chance: it may lie beside a merge that ruins another part.
         """
         vis = np.array([self.scores_at(t).vi for t in GRID])
         return float(np.mean(GRID[vis <= vis.min() + TOLERANCE]))
