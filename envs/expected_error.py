@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from envs.merge_tree import MergeTree, joined_regions
+from envs.rollout import Episode
 
 
 class ExpectedError(NamedTuple):
@@ -51,6 +52,7 @@ class Doubts(NamedTuple):
         stakes: (D,) float64, bits of VI between the right and the wrong decision on two pure
             clusters, see `envs.asking`.
         loss: (D,) float64, stakes times the probability that the decision is wrong.
+        centre_vox: (D, 3) float64, z, y, x, centroid of the smaller of the two clusters.
     """
 
     merge: npt.NDArray[np.int64]
@@ -58,6 +60,7 @@ class Doubts(NamedTuple):
     p_same: npt.NDArray[np.float64]
     stakes: npt.NDArray[np.float64]
     loss: npt.NDArray[np.float64]
+    centre_vox: npt.NDArray[np.float64]
 
 
 def expected_error(
@@ -97,24 +100,38 @@ def expected_error(
     return ExpectedError(split, merge)
 
 
-def rank_doubts(tree: MergeTree, sizes: npt.NDArray[np.integer], threshold: float) -> Doubts:
+def rank_doubts(
+    tree: MergeTree,
+    sizes: npt.NDArray[np.integer],
+    positions: npt.NDArray[np.integer],
+    threshold: float,
+) -> Doubts:
     """Rank the decisions of a segmentation by the error that each is expected to leave behind.
 
     Args:
         tree: complete, heights are logits.
         sizes: (R,) integer, voxels of every superpixel of `tree.ids`.
+        positions: (R, 3) integer, sums of z, y and x over these voxels.
         threshold: where the segmentation is cut.
 
     Raises:
-        ValueError: sizes do not fit the tree or are not positive.
+        ValueError: sizes or positions do not fit the tree, or a size is not positive.
     """
     voxels = _voxels_of(tree, sizes)
-    stakes = _stakes(tree.merges, voxels)
+    if np.shape(positions) != (len(voxels), 3):
+        raise ValueError(f"positions must have shape {(len(voxels), 3)}, got {np.shape(positions)}")
+    stakes, centres = _stakes(tree.merges, voxels, np.array(positions, np.float64))
     p_same = probabilities(tree.heights)
     is_made = np.arange(len(p_same)) < n_made(tree, threshold)
     loss = stakes * np.where(is_made, 1 - p_same, p_same)
     order = np.argsort(-loss, kind="stable")
-    return Doubts(order, is_made[order], p_same[order], stakes[order], loss[order])
+    return Doubts(order, is_made[order], p_same[order], stakes[order], loss[order], centres[order])
+
+
+def final_vi(episode: Episode, threshold: float) -> float:
+    """Return the VI in bits of an episode that was played to the end, stopped at a threshold."""
+    made = np.searchsorted(-episode.heights, -threshold, side="right")
+    return float(episode.vi[0] - episode.gains_vi[:made].sum())
 
 
 def probabilities(heights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -166,17 +183,22 @@ def _draw_truth(merges, is_same, voxels, out_truth):
 
 
 @njit(cache=True)
-def _stakes(merges, voxels):
-    """Return [F(a + b) − F(a) − F(b)] / N of every merge, F(x) = x log2 x (M,)."""
-    cluster = voxels.copy()
+def _stakes(merges, voxels, positions):
+    """Return what every merge is about: stakes (M,) and centroid of the smaller cluster (M, 3).
+
+    Stakes are [F(a + b) − F(a) − F(b)] / N, F(x) = x log2 x.
+    """
+    cluster, where = voxels.copy(), positions.copy()
     n = voxels.sum()
-    stakes = np.empty(len(merges))
+    stakes, centres = np.empty(len(merges)), np.empty((len(merges), 3))
     for k in range(len(merges)):
         u, v = merges[k, 0], merges[k, 1]
         a, b = cluster[u], cluster[v]
         stakes[k] = ((a + b) * np.log2(a + b) - a * np.log2(a) - b * np.log2(b)) / n
+        centres[k] = where[u] / a if a < b else where[v] / b
         cluster[u] = a + b
-    return stakes
+        where[u] += where[v]
+    return stakes, centres
 
 
 def _conditional_entropies(

@@ -12,10 +12,14 @@ from analysis.segmentation_scores import score_segmentation
 from envs.expected_error import (
     _draw_truth,
     expected_error,
+    final_vi,
     probabilities,
     rank_doubts,
 )
+from envs.generator import VoronoiGenerator
 from envs.merge_tree import MergeTree
+from envs.rollout import play_episode
+from envs.scorers import MeanBoundary
 from tests.envs.test_merge_tree import drawn_tree, trees
 
 SIZES = np.array([10, 20, 30, 40, 50])
@@ -86,19 +90,35 @@ def test_doubts_by_hand() -> None:
         np.array([[0, 1], [2, 3], [0, 2]], np.int32),
         np.array([9.0, 0.5, -1.0]),
     )
-    found = rank_doubts(tree, np.array([8, 8, 8, 8]), 0.0)
+    sizes = np.array([8, 8, 8, 8])
+    positions = np.array([[8, 0, 0], [24, 0, 0], [0, 8, 0], [0, 0, 16]])
+    found = rank_doubts(tree, sizes, positions, 0.0)
     assert found.merge.tolist() == [2, 1, 0]
     assert found.is_made.tolist() == [False, True, True]
     np.testing.assert_allclose(found.stakes, [1.0, 0.5, 0.5])  # (32·5 − 2·16·4) / 32, …
     p = 1 / (1 + np.exp(-np.array([-1.0, 0.5, 9.0])))
     np.testing.assert_allclose(found.p_same, p)
+    # of equal clusters the second: {3, 4}, then 4, then 2
+    np.testing.assert_allclose(found.centre_vox, [[0, 0.5, 1], [0, 0, 2], [3, 0, 0]])
     np.testing.assert_allclose(found.loss, [p[0], 0.5 * (1 - p[1]), 0.5 * (1 - p[2])], rtol=1e-6)
+
+
+def test_the_vi_of_a_stopped_episode_is_that_of_the_episode_stopped_there() -> None:
+    graph, truth, *_ = VoronoiGenerator(10, 30, 4)(np.random.default_rng(3))
+    policy = MeanBoundary(0.0)
+    whole = play_episode(graph, policy, truth=truth, threshold=-np.inf)
+    for threshold in (np.inf, *whole.heights[::7]):
+        stopped = play_episode(graph, policy, truth=truth, threshold=threshold)
+        assert final_vi(whole, threshold) == pytest.approx(stopped.vi[1], abs=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [np.ones(4), np.zeros(5), np.ones((5, 1))])
 def test_sizes_that_do_not_fit_are_refused(sizes: np.ndarray) -> None:
-    for call in (expected_error, rank_doubts):
-        with pytest.raises(ValueError, match="sizes must"):
-            call(drawn_tree(), sizes, 0.0)
+    with pytest.raises(ValueError, match="sizes must"):
+        expected_error(drawn_tree(), sizes, 0.0)
+    with pytest.raises(ValueError, match="sizes must"):
+        rank_doubts(drawn_tree(), sizes, np.zeros((5, 3), int), 0.0)
+    with pytest.raises(ValueError, match="positions must have shape"):
+        rank_doubts(drawn_tree(), SIZES, np.zeros((5, 2), int), 0.0)
     with pytest.raises(ValueError, match="n_samples"):
         expected_error(drawn_tree(), SIZES, 0.0, n_samples=0)
