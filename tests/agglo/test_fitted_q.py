@@ -81,7 +81,7 @@ def test_targets_are_those_of_brute_force(
         q = unscaled(logits_of(network, each.features), 0.02)
         expected += brute_force(each, dict(enumerate(q.tolist())), n_steps)
     np.testing.assert_allclose(
-        unscaled(targets_of(memory, network), 0.02), expected, rtol=1e-6, atol=1e-12
+        unscaled(targets_of(memory, network), 0.02), expected, rtol=1e-4, atol=1e-8
     )
     np.testing.assert_array_equal(
         memory["is_known"], np.concatenate([each.worths for each in episodes]) != 0
@@ -104,7 +104,7 @@ def test_steps_beyond_the_end_sum_the_rest() -> None:
 
 
 @modest
-@given(hs.lists(hs.floats(-3, 3), max_size=20), hs.floats(1e-6, 10))
+@given(hs.lists(hs.floats(-3, 3, allow_subnormal=False), max_size=20), hs.floats(1e-6, 10))
 def test_rescaling_keeps_sign_and_order_and_can_be_undone(values: list[float], size: float) -> None:
     wide = np.array(values)
     roots = rescaled(wide, size)

@@ -152,9 +152,9 @@ def test_the_four_episodes_are_as_probable_as_they_are_frequent(
     p = np.array([probabilities(problem, weights, e).prod() for e in episodes])
     assert p.sum() == pytest.approx(1, abs=1e-9)
     assert p.min() > 0.05
-    drawn = [2 * a + b for a, b in (problem.play(seed).is_merged for seed in range(1000, 3000))]
-    frequencies = np.bincount(drawn, minlength=4) / 2000
-    assert np.abs(frequencies - p).max() < 4 * np.sqrt(0.25 / 2000)
+    drawn = [2 * a + b for a, b in (problem.play(seed).is_merged for seed in range(1000, 2000))]
+    frequencies = np.bincount(drawn, minlength=4) / 1000
+    assert np.abs(frequencies - p).max() < 4 * np.sqrt(0.25 / 1000)
 
 
 @pytest.mark.parametrize("n_steps", [1, WHOLE])
@@ -221,14 +221,14 @@ def test_a_round_raises_the_expected_fall_of_vi(
     )
     learner = PolicyGradient(config, "vi", 0.0, 0.0)
     past = Past({}, [problem.network])
-    lesson = learner.learn(past, [problem.play(seed) for seed in range(600)], 0)
+    lesson = learner.learn(past, [problem.play(seed) for seed in range(400)], 0)
     before, after = (
         expected_fall(problem, parameters(network), episodes)
         for network in (problem.network, lesson.network)
     )
     assert after > before + 0.002
     assert lesson.record["loss"] == pytest.approx(-before, abs=0.05)
-    assert lesson.record["decisions"] == 1200
+    assert lesson.record["decisions"] == 800
     assert lesson.memory == {}
 
 

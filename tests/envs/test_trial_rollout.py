@@ -128,11 +128,11 @@ def test_chance_merges_as_often_as_the_logit_says() -> None:
     superpixels = np.array([[[3, 3, 8, 8]]], np.uint8)
     volume = Volume(superpixels, superpixels, superpixels)
     truth = truth_table(volume.graph().ids, superpixels, np.ones_like(superpixels))
-    for logit in (-30.0, -1.0, 0.5, 30.0):
+    for logit in (-30.0, 0.5):
         network = constant_network(logit)
         drawn = [
             bool(play_trial(volume.graph(), network, truth, execution="chance", seed=s).is_merged)
-            for s in range(1000)
+            for s in range(500)
         ]
         p = 1 / (1 + np.exp(-logit))
         assert abs(np.mean(drawn) - p) <= 4 * np.sqrt(p * (1 - p) / len(drawn)) + 1e-9
@@ -152,10 +152,10 @@ def test_every_decision_has_a_coin_of_its_own() -> None:
                 volume.graph(), network, truth, execution="chance", seed=s
             ).is_merged.tolist()
         )
-        for s in range(2000)
+        for s in range(800)
     )
     assert len(counts) == 4
-    assert all(abs(n / 2000 - 0.25) < 0.04 for n in counts.values())
+    assert all(abs(n / 800 - 0.25) < 0.062 for n in counts.values())
 
 
 @pytest.mark.parametrize("label", LABELS)
