@@ -12,6 +12,7 @@ from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console, progress
 from agglo.run_folder import RunFolder
+from agglo.training.learners import require_learner
 from agglo.training.train import TrainConfig, train_policy
 from agglo.training.volume_set import open_set
 from analysis.input_error import InputError
@@ -52,6 +53,7 @@ class Command:
 
     def run(self) -> None:
         """Train, printing a line a round."""
+        require_learner(self.config.learner, self.config)
         require_lasting(self.out)
         numbers = [len(self.image), len(self.boundaries), len(self.superpixels), len(self.labels)]
         if len(set(numbers)) != 1 or 0 in numbers:
@@ -68,8 +70,7 @@ class Command:
                 self.image, self.boundaries, self.superpixels, self.labels, strict=True
             )
         ]
-        n_rounds = self.config.rounds + 1
-        with ray_session(), progress("training", n_rounds) as bar:
+        with ray_session(), progress("training", self.config.n_rounds) as bar:
 
             def on_round(record: dict[str, Any]) -> None:
                 logger.info("%s", line_of(record))

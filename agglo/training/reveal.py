@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agglo.training.learner import LearnerConfig, fit_regression
+from agglo.training.learner import LearnerConfig
+from agglo.training.network_fit import fit_regression
 from analysis.input_error import InputError
 from envs.actions import LEAVE, MERGE, REIMAGE, act, n_to_image
 from envs.asking_rollout import start_process

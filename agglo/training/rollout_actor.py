@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-
+from agglo.training.exploration import Decisions, Exploration, explored, initial_contacts
 from agglo.training.shard import Shard
 from agglo.training.volume_set import VolumeSet, load_instance
 from envs.instance import Instance
 from envs.merge_network import MergeNetwork, checked_network
-from envs.rollout import Episode, initial_decisions, play_episode
-
-
-class Decisions(NamedTuple):
-    """Features (D, F) float32 and gains (D, 2: VI in bits, Rand) float64 of candidate merges."""
-
-    features: npt.NDArray[np.float32]
-    gains: npt.NDArray[np.float64]
+from envs.rollout import Episode, play_episode
+from envs.trial_rollout import Label
 
 
 class RolloutActor:
@@ -28,25 +18,20 @@ class RolloutActor:
         self._volumes = volumes
         self._instances: dict[Shard, Instance] = {}
 
-    def initial(self, shard: Shard, network: MergeNetwork) -> Decisions:
-        """Return features and gains of all contacts of a shard before any merge."""
-        instance = self._instance(shard)
-        return Decisions(*initial_decisions(instance.graph, instance.truth, _own(network)))
+    def initial(self, shard: Shard, network: MergeNetwork, label: Label) -> Decisions:
+        """Return all contacts of a shard before any merge."""
+        return initial_contacts(self._instance(shard), _own(network), label)
 
     def explore(
-        self, shard: Shard, network: MergeNetwork, noise: float, seed: int, floor: float
+        self, shard: Shard, network: MergeNetwork, how: Exploration, seed: int
     ) -> Decisions:
-        """Play an episode with noisy scores and return what was decided on the way."""
-        episode = self._play(shard, network, noise=noise, noise_seed=seed, record_floor=floor)
-        return Decisions(episode.decisions, episode.decision_gains)
+        """Play an episode to learn from and return what was decided on the way."""
+        return explored(self._instance(shard), _own(network), how, seed)
 
     def play(self, shard: Shard, network: MergeNetwork, threshold: float) -> Episode:
         """Play an episode as the policy would, without noise."""
-        return self._play(shard, network, threshold=threshold)
-
-    def _play(self, shard: Shard, network: MergeNetwork, **how: float) -> Episode:
         graph, truth, *_ = self._instance(shard)
-        return play_episode(graph, _own(network), truth=truth, **how)  # pyright: ignore
+        return play_episode(graph, _own(network), truth=truth, threshold=threshold)
 
     def _instance(self, shard: Shard) -> Instance:
         if shard not in self._instances:

@@ -1,9 +1,9 @@
 """The training loop: play on all shards, learn centrally, broadcast, repeat.
 
 Round 0 learns from the contacts of the superpixels as they are (flat). In every further round the
-actors play episodes with the latest network and noise, the learner adds what was decided on the
-way to what it has, and fits again. A round's tasks are functions of (policy version, shard, seed)
-and are reduced in key order, so the number of actors and their deaths change nothing.
+actors play episodes with the latest network as the learner wants them played (docs/learners.md),
+and it learns from what was decided on the way. A round's tasks are functions of (policy version,
+shard, seed) and are reduced in key order, so the number of actors and their deaths change nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import ray
 from agglo.policy_file import Policy, save_policy
 from agglo.pool import ActorPool
 from agglo.run_folder import RunFolder
-from agglo.training.learner import LearnerConfig, fit_network, standardisation
-from agglo.training.rollout_actor import Decisions, RolloutActor
+from agglo.training.exploration import Decisions, explored, initial_contacts
+from agglo.training.learner import Learner, LearnerConfig, Memory, Past
+from agglo.training.learners import make_learner, require_learner
+from agglo.training.rollout_actor import RolloutActor
 from agglo.training.shard import Shard, cut_shards, split_shards
 from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
@@ -31,6 +33,9 @@ from envs.features import N_FEATURES, N_SHAPE_FEATURES
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
 from envs.rollout import Episode, play_episode
+
+_MEMORY = "memory_"
+"""What the names of a learner's own arrays in a checkpoint begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class TrainConfig:
     seed: int = 0
     """seed of exploration, initial weights and choice of validation shards"""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
-    """how the network is fitted"""
+    """which learner, and how it fits its network"""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "episodes", "n_average"):
@@ -70,22 +75,23 @@ class TrainConfig:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed must lie in 0..2^63 − 1, not {self.seed}.")
 
+    def make_learner(self) -> Learner:
+        """Make the learner that this run takes."""
+        return make_learner(self.learner, self.noise, self.record_floor)
+
+    @property
+    def n_rounds(self) -> int:
+        """Return how many rounds there are, the flat start included."""
+        return 1 if self.make_learner().exploration is None else self.rounds + 1
+
 
 @dataclass
 class Progress:
     """What has been learned so far; all that a checkpoint holds."""
 
     n_rounds: int = 0
-    features: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    is_good: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    memory: Memory = field(default_factory=dict)
     networks: list[MergeNetwork] = field(default_factory=list)
-
-    def add(self, decisions: list[Decisions]) -> None:
-        """Keep the decisions that change VI; those without truth teach nothing."""
-        for features, gains in decisions:
-            matters = gains[:, 0] != 0
-            self.features.append(features[matters])
-            self.is_good.append(gains[matters, 0] > 0)
 
 
 def train_policy(
@@ -115,6 +121,7 @@ def train_policy(
     Raises:
         InputError: where volumes or run folder are not what they should be.
     """
+    require_learner(config.learner, config)
     training, validation = split_shards(
         cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
     )
@@ -126,31 +133,23 @@ def train_policy(
         ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors) as pool,
         RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
     ):
-        _warm_kernels(config)
+        learner = config.make_learner()
+        _warm_kernels(config, learner)
         progress = _restored(folder)
-        while progress.n_rounds <= config.rounds:
+        while progress.n_rounds < config.n_rounds:
             began = time.perf_counter()
             n = progress.n_rounds
-            progress.add(_collect(pool, training, progress, config))
-            features, is_good = np.concatenate(progress.features), np.concatenate(progress.is_good)
-            if n == 0 and (len(features) == 0 or is_good.all() or not is_good.any()):
-                raise InputError(
-                    f"--superpixels and --labels: the {len(training)} training shards have "
-                    f"{len(features)} contacts of superpixels with labels, {int(is_good.sum())} of "
-                    f"them within one neuron, so there is nothing to tell apart."
-                )
-            mean, scale = (
-                progress.networks[0][:2] if progress.networks else standardisation(features)
-            )
-            network, scores = fit_network(
-                features, is_good, mean, scale, config.learner, _seed(config, n, len(training))
-            )
-            progress.networks = [*progress.networks, network][-config.n_average :]
+            played = _collect(pool, training, learner, progress, config)
+            if n == 0:
+                _require_two_kinds(played)
+            past = Past(progress.memory, progress.networks)
+            lesson = learner.learn(past, played, _seed(config, n, len(training)))
+            progress.memory = lesson.memory
+            progress.networks = [*progress.networks, lesson.network][-config.n_average :]
             progress.n_rounds = n + 1
             record = {
                 "round": n,
-                "decisions": len(features),
-                **scores,
+                **lesson.record,
                 **_measure(pool, training, average(progress.networks), "train"),
                 **_measure(pool, validation, average(progress.networks), "validation"),
                 "seconds": time.perf_counter() - began,
@@ -162,30 +161,39 @@ def train_policy(
 
 
 def _collect(
-    pool: ActorPool, shards: list[Shard], progress: Progress, config: TrainConfig
+    pool: ActorPool,
+    shards: list[Shard],
+    learner: Learner,
+    progress: Progress,
+    config: TrainConfig,
 ) -> list[Decisions]:
     """Play the round's episodes, in key order; round 0 takes the initial contacts."""
     if progress.n_rounds == 0:
-        n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
-        blank = _blank_network(n_features)
-        tasks = [((i, 0), (shard, blank)) for i, shard in enumerate(shards)]
+        blank, label = _blank_network(config), learner.start_label
+        tasks = [((i, 0), (shard, blank, label)) for i, shard in enumerate(shards)]
         return [decisions for _, decisions in pool.run("initial", tasks)]
     network = ray.put(progress.networks[-1])
     tasks = [
         (
             (i, episode),
-            (
-                shard,
-                network,
-                config.noise,
-                _seed(config, progress.n_rounds, i, episode),
-                config.record_floor,
-            ),
+            (shard, network, learner.exploration, _seed(config, progress.n_rounds, i, episode)),
         )
         for i, shard in enumerate(shards)
         for episode in range(config.episodes)
     ]
     return [decisions for _, decisions in pool.run("explore", tasks)]
+
+
+def _require_two_kinds(contacts: list[Decisions]) -> None:
+    """Refuse training shards whose contacts are all good or all bad."""
+    worths = np.concatenate([decisions.worths for decisions in contacts])
+    n, n_good = int((worths != 0).sum()), int((worths > 0).sum())
+    if n_good in (0, n):
+        raise InputError(
+            f"--superpixels and --labels: the {len(contacts)} training shards have "
+            f"{n} contacts of superpixels with labels, {n_good} of "
+            f"them within one neuron, so there is nothing to tell apart."
+        )
 
 
 def _play(
@@ -248,8 +256,9 @@ def _seed(config: TrainConfig, *key: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _blank_network(n_features: int) -> MergeNetwork:
+def _blank_network(config: TrainConfig) -> MergeNetwork:
     """Return a network of zeros: the form that tells the actors how many features to compute."""
+    n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
     zero = np.zeros((1, 1), np.float32)
     return MergeNetwork(
         np.zeros(n_features, np.float32),
@@ -263,18 +272,20 @@ def _blank_network(n_features: int) -> MergeNetwork:
     )
 
 
-def _warm_kernels(config: TrainConfig) -> None:
+def _warm_kernels(config: TrainConfig, learner: Learner) -> None:
     """Compile the kernels here, once, so that the actors load them from the cache."""
-    graph, truth, *_ = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
-    n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
-    play_episode(graph, _blank_network(n_features), truth=truth, record_floor=-1.0)
+    instance = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
+    network = _blank_network(config)
+    play_episode(instance.graph, network, truth=instance.truth)
+    initial_contacts(instance, network, learner.start_label)
+    if learner.exploration is not None:
+        explored(instance, network, learner.exploration, 0)
 
 
 def _save(folder: RunFolder, progress: Progress) -> None:
     """Write the checkpoint of a finished round."""
     arrays: dict[str, npt.NDArray] = {
-        "features": np.concatenate(progress.features),
-        "is_good": np.concatenate(progress.is_good),
+        f"{_MEMORY}{name}": array for name, array in progress.memory.items()
     }
     for i, network in enumerate(progress.networks):
         for name, array in network._asdict().items():
@@ -291,8 +302,11 @@ def _restored(folder: RunFolder) -> Progress:
     n_networks = sum(name.endswith("_b3") for name in arrays)
     return Progress(
         n + 1,
-        [arrays["features"]],
-        [arrays["is_good"]],
+        {
+            name.removeprefix(_MEMORY): array
+            for name, array in arrays.items()
+            if name.startswith(_MEMORY)
+        },
         [
             MergeNetwork(*(arrays[f"network_{i}_{name}"] for name in MergeNetwork._fields))
             for i in range(n_networks)

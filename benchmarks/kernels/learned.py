@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 
 from agglo.phantom import PhantomConfig, make_phantom
-from agglo.training.learner import LearnerConfig, fit_network, standardisation
+from agglo.training.learner import LearnerConfig
+from agglo.training.network_fit import fit_network, standardisation
 from benchmarks.kernels.race import OURS, Row
 from benchmarks.kernels.volumes import BenchmarkVolume, phantom_volume
 from benchmarks.kernels.whole import WHOLE

@@ -14,7 +14,8 @@ import pytest
 
 from agglo.cli import main
 from agglo.policy_file import Policy, save_policy
-from agglo.training.learner import LearnerConfig, fit_network, standardisation
+from agglo.training.learner import LearnerConfig
+from agglo.training.network_fit import fit_network, standardisation
 from agglo.training.train import TrainConfig
 from agglo.training.volume_set import VolumeSet, open_set
 from agglo.volumes import VoxelSize

@@ -15,6 +15,7 @@ import pytest
 
 from agglo.pool import ActorPool
 from agglo.training import train
+from agglo.training.exploration import Execution, Exploration
 from agglo.training.rollout_actor import RolloutActor
 from agglo.training.shard import cut_shards
 from envs.merge_network import mean_boundary_network
@@ -109,7 +110,8 @@ def test_killed_actors_change_nothing(
     assert_same_run(tmp_path / "run", reference)
 
 
-def test_an_actor_is_a_function_of_its_arguments(folder: Path) -> None:
+@pytest.mark.parametrize("execution", ["policy", "truth", "chance"])
+def test_an_actor_is_a_function_of_its_arguments(folder: Path, execution: Execution) -> None:
     """With a cold cache, a warm one, and arrays that are read-only as Ray hands them out."""
     volumes, shapes = opened(folder / "1.h5", folder / "2.h5")
     shards = cut_shards(shapes, (16, 20, 20))
@@ -119,15 +121,16 @@ def test_an_actor_is_a_function_of_its_arguments(folder: Path) -> None:
     warm = RolloutActor(tuple(volumes))
     for shard in shards:
         warm.play(shard, network, 0.0)
+    how = Exploration(execution, "vi", 0.5, -1.0)
     for shard in (shards[0], shards[-1]):
         cold = RolloutActor(tuple(volumes))
-        expected = warm.explore(shard, network, 0.5, 3, -1.0)
-        for one, other in zip(cold.explore(shard, network, 0.5, 3, -1.0), expected, strict=True):
+        expected = warm.explore(shard, network, how, 3)
+        for one, other in zip(cold.explore(shard, network, how, 3), expected, strict=True):
             np.testing.assert_array_equal(one, other)
-        by_other_seed = warm.explore(shard, network, 0.5, 4, -1.0)
+        by_other_seed = warm.explore(shard, network, how, 4)
         assert not np.array_equal(by_other_seed.features, expected.features)
         np.testing.assert_array_equal(
-            cold.initial(shard, network).features, warm.initial(shard, network).features
+            cold.initial(shard, network, "vi").features, warm.initial(shard, network, "vi").features
         )
 
 

@@ -16,7 +16,8 @@ from envs.merge_network import MergeNetwork, mean_boundary_network, pack
 from envs.merge_tree import MergeTree, relabel
 from envs.region_graph import RegionGraph
 from envs.rollout import Episode, initial_decisions, play_episode
-from envs.truth_rows import NO_TRUTH, TruthTable, merge_gains, start_rows, truth_table
+from envs.truth_rows import NO_TRUTH, merge_gains, start_rows, truth_table
+from tests.envs.cluster_truth import gains_of_clusters
 from tests.envs.merge_twin import MergeTwin, Pair
 from tests.envs.random_tissue import (
     SEEDS,
@@ -63,24 +64,6 @@ def key_at(graph: RegionGraph, network: MergeNetwork, share: float) -> float:
 
 SHARES = hs.one_of(hs.none(), hs.floats(0, 1))
 """Which threshold to run to: that share of the contacts below it, or none for −inf."""
-
-
-def gains_of(truth: TruthTable, first: set[int], second: set[int]) -> tuple[float, float]:
-    """Compute the gains of merging two clusters from the counts of their superpixels."""
-    counts = np.zeros((2, truth.labels.max() + 1), np.int64)
-    for which, members in enumerate((first, second)):
-        is_inside = np.isin(truth.rows, list(members))
-        np.add.at(counts[which], truth.labels[is_inside], truth.counts[is_inside])
-
-    def x_log_x(values: npt.NDArray[np.int64]) -> float:
-        return float(sum(value * np.log2(value) for value in values if value > 0))
-
-    def rise(parts: npt.NDArray[np.int64]) -> float:
-        return x_log_x(parts.sum(0)) - x_log_x(parts[0]) - x_log_x(parts[1])
-
-    n = int(truth.counts.sum())
-    pairs = 2 * int(counts[0] @ counts[1]) - int(counts[0].sum() * counts[1].sum())
-    return (2 * rise(counts) - rise(counts.sum(1, keepdims=True))) / n, pairs / (n * (n - 1) / 2)
 
 
 KINDS = hs.sampled_from(["random", "random", "mean", "constant"])
@@ -193,7 +176,7 @@ def test_records_are_the_decisions_of_the_twin(
         if twin.edges[pair].key < threshold:
             refused.add(pair)
         expected.append(twin.features(pair))
-        gains.append(gains_of(truth, *(twin.members[u] for u in pair)))
+        gains.append(gains_of_clusters(truth, *(twin.members[u] for u in pair)))
         if pair not in refused:
             twin.merge(pair)
     episode = play_episode(graph, network, truth=truth, threshold=threshold, record_floor=floor)

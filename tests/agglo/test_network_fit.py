@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agglo.training.learner import LearnerConfig, fit_network, standardisation
+from agglo.training.learner import LearnerConfig
+from agglo.training.network_fit import fit_network, standardisation
 from analysis.input_error import InputError
 from envs.features import N_FEATURES
 from envs.merge_network import MergeNetwork, checked_network, logit, pack

@@ -1,0 +1,127 @@
+"""The learners on one volume, trained on one part and measured on the other, and the other way.
+
+Run from the root: python -m benchmarks.learners --data GALA_FIB_TRAIN_H5 --json FILE
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from agglo.cluster import ray_session
+from agglo.json_file import check_json, write_json
+from agglo.progress import console, progress, show_messages, show_table
+from agglo.training.learner import LEARNER_NAMES
+from benchmarks.learners.halves import Half, halves_of
+from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score
+
+NUMBERS = ("vi", "vi_split", "vi_merge", "adapted_rand_error")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare the learners on gala_fib or another volume, cut in two along an axis."""
+
+    data: Path
+    """HDF5 with raw, boundary_prob, superpixels and gt"""
+    json: Path | None = None
+    """write the numbers here"""
+    axis: int = 2
+    """axis (of z, y, x) along which it is cut"""
+    gap_vox: int = 4
+    """voxels left out between the halves"""
+    seeds: int = 3
+    """policies of every learner and half"""
+    learners: tuple[str, ...] = LEARNER_NAMES
+    """which of them"""
+    shard_vox: tuple[int, int, int] = (50, 50, 50)
+    """wanted size of a shard"""
+    batch: int = 64
+    """decisions in a batch: a half has some 600 contacts, of which the default of 512 makes two
+    steps a pass"""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, prog="python -m benchmarks.learners")
+    show_messages(logging.WARNING)
+    if arguments.json:
+        check_json(arguments.json)
+    first, second = halves_of(arguments.data.resolve(), arguments.axis, arguments.gap_vox)
+    ways = [(first, second), (second, first)]
+    runs: list[Run] = []
+    n_runs = len(ways) * len(arguments.learners) * arguments.seeds
+    with ray_session(), progress("learners", n_runs) as bar:
+        for learner in arguments.learners:
+            for train, test in ways:
+                for seed in range(arguments.seeds):
+                    runs.append(
+                        train_and_score(
+                            train, test, learner, seed, arguments.shard_vox, arguments.batch
+                        )
+                    )
+                    bar.advance(learner=learner, vi=runs[-1].scores["vi"])
+        references = {
+            f"{train.name} → {test.name}": {
+                **floor_of(test),
+                **baselines(train, test, arguments.shard_vox),
+            }
+            for train, test in ways
+        }
+    console.out(
+        f"{arguments.data}, two halves along {'zyx'[arguments.axis]}; VI in bits, truth 0 dropped, "
+        f"at the policy's own threshold (logit 0); mean ± sd over {arguments.seeds} seeds"
+    )
+    for train, test in ways:
+        show_way(train, test, runs, references[f"{train.name} → {test.name}"])
+    if arguments.json:
+        write_json(
+            arguments.json,
+            {
+                "arguments": {
+                    name: str(value) if isinstance(value, Path) else value
+                    for name, value in asdict(arguments).items()
+                },
+                "references": references,
+                "runs": [asdict(run) for run in runs],
+            },
+        )
+
+
+def show_way(train: Half, test: Half, runs: list[Run], references: dict[str, Any]) -> None:
+    """Print the table of one direction."""
+    rows: list[tuple[object, ...]] = [
+        (name, *(f"{scores[number]:.3f}" for number in NUMBERS), "", "")
+        for name, scores in references.items()
+    ]
+    for learner in dict.fromkeys(run.learner for run in runs):
+        mine = [run for run in runs if (run.learner, run.train) == (learner, train.name)]
+        rows.append(
+            (
+                learner,
+                *(spread([run.scores[number] for run in mine]) for number in NUMBERS),
+                spread([run.train_vi for run in mine]),
+                f"{sum(run.seconds for run in mine) / len(mine):.1f}",
+            )
+        )
+    show_table(
+        f"trained on {train.name}, measured on {test.name}",
+        ("", "VI", "split", "merge", "ARAND", "training VI", "s"),
+        rows,
+    )
+
+
+def spread(values: list[float]) -> str:
+    """Write mean ± standard deviation (n − 1)."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.3f}"
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return f"{mean:.3f} ± {variance**0.5:.3f}"
+
+
+if __name__ == "__main__":
+    main()

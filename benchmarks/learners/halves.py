@@ -1,0 +1,63 @@
+"""Two parts of a volume, each to be trained on and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agglo.training.shard import Shard
+from agglo.training.volume_set import VolumeSet, load_instance, open_set
+from agglo.volumes import open_volume, require_volume
+from envs.instance import Instance
+
+DATASETS = ("raw", "boundary_prob", "superpixels", "gt")
+VOXEL_NM = (10.0, 10.0, 10.0)
+
+
+class Half(NamedTuple):
+    """A part of the volume.
+
+    Attributes:
+        name: its range along the axis that is cut.
+        volumes: its addresses.
+        shape: (z, y, x).
+        instance: its region graph and truth.
+        superpixels: (z, y, x) integer.
+        labels: (z, y, x) integer, 0 = dropped.
+    """
+
+    name: str
+    volumes: VolumeSet
+    shape: tuple[int, int, int]
+    instance: Instance
+    superpixels: npt.NDArray[np.integer]
+    labels: npt.NDArray[np.integer]
+
+
+def halves_of(data: Path, axis: int, gap_vox: int) -> tuple[Half, Half]:
+    """Cut a volume in two along an axis, with a gap."""
+    with open_volume(f"{data}:{DATASETS[0]}", argument="--data") as volume:
+        shape = volume.shape
+    middle = shape[axis] // 2
+    before = (0, middle - gap_vox // 2)
+    behind = (middle + gap_vox - gap_vox // 2, shape[axis])
+    return _half(data, shape, axis, before), _half(data, shape, axis, behind)
+
+
+def _half(data: Path, shape: tuple[int, ...], axis: int, extent: tuple[int, int]) -> Half:
+    """Read a part."""
+    ranges = [(0, size) for size in shape]
+    ranges[axis] = extent
+    crop = "[" + ",".join(f"{begin}:{end}" for begin, end in ranges) + "]"
+    texts = [f"{data}:{name}{crop}" for name in DATASETS]
+    volumes, size = open_set(texts[0], texts[1], texts[2], texts[3], VOXEL_NM)
+    superpixels, labels = (
+        require_volume(open_volume(text, argument="--data"), "--data", "labels")
+        for text in texts[2:]
+    )
+    instance = load_instance(volumes, Shard(0, (0, 0, 0), size))
+    name = f"{'zyx'[axis]} {extent[0]}–{extent[1] - 1}"
+    return Half(name, volumes, size, instance, superpixels, labels)
