@@ -127,13 +127,14 @@ def compare(arguments: Arguments) -> None:
             for case in arguments.cases()
         }
     for group in dict.fromkeys(arguments.data):
-        console.print(f"{ABOUT[group]}", markup=False)
+        console.print(ABOUT[group], markup=False)
         for case in GROUPS[group]:
-            show_case(case.name, rows[case.name])
+            show_case(case.title, rows[case.name])
     results = {name: results_of(some) for name, some in rows.items()}
     write_json(out / "accuracy.json", results, argument="--out")
     if any(row.numbers for some in rows.values() for row in some):
-        save_figures(out, {"accuracy": tradeoff_figure(rows)})
+        shown = {case.title: rows[case.name] for case in arguments.cases()}
+        save_figures(out, {"accuracy": tradeoff_figure(shown)})
     messages.print(f"numbers in {out / 'accuracy.json'}, figure beside", markup=False)
 
 

@@ -63,8 +63,15 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Name in tables, and of the folder of its rows."""
+        """Name in JSON, and of the folder of its rows."""
         return "-".join(filter(None, (self.model_name, self.test.name, self.variant)))
+
+    @property
+    def title(self) -> str:
+        """Name above table and figure."""
+        trained = " + ".join(part.name for part in self.train)
+        variant = f", {self.variant} superpixels" if self.variant else ""
+        return f"{trained} → {self.test.name}{variant}"
 
 
 def both_ways(first: Part, second: Part, variant: str = "") -> tuple[Case, Case]:

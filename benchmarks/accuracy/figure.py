@@ -75,7 +75,7 @@ def tradeoff_figure(cases: Mapping[str, Sequence[Row]]) -> Figure:
     A large mark is a mean over seeds, small ones are the seeds; grey lines join equal VI.
 
     Args:
-        cases: rows by the name of their case, at least one with numbers.
+        cases: rows by the title of their case, at least one of them with numbers.
     """
     groups = {case: group_rows(rows) for case, rows in cases.items()}
     groups = {case: some for case, some in groups.items() if some}
@@ -148,7 +148,7 @@ def _draw_levels(axes: Axes) -> None:
         )
         x, y = (0.0, vi) if vi <= top else (vi - top, top)
         axes.annotate(
-            f"{vi:.2g}",
+            f"VI {vi:.2g}",
             (x, y),
             (3, -2),
             textcoords="offset points",

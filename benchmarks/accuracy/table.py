@@ -15,17 +15,26 @@ from benchmarks.boundaries.data_sets import Number
 
 NONE = "–"
 
-COLUMNS: tuple[Number, ...] = (
-    Number("vi_split", "split", digits=3),
-    Number("vi_merge", "merge", digits=3),
-    Number("vi", "VI", digits=3),
-    Number("vi_tolerant", f"VI, {BORDER_TOLERANCE_VOX} vox", digits=3),
-    Number("adapted_rand_error", "ARAND", digits=3),
-    Number("oracle_vi", "VI, oracle threshold", digits=3),
-    Number("cpu_s", "CPU s", digits=4),
-    Number("merges_per_s", "merges/s", digits=0),
+ERRORS: tuple[Number, ...] = (
+    Number("vi_split", "split", is_cost=True, digits=3),
+    Number("vi_merge", "merge", is_cost=True, digits=3),
+    Number("vi", "VI", is_cost=True, digits=3),
+    Number("vi_tolerant", f"VI, {BORDER_TOLERANCE_VOX} vox", is_cost=True, digits=3),
+    Number("adapted_rand_error", "ARAND", is_cost=True, digits=3),
+    Number("oracle_vi", "VI, oracle threshold", is_cost=True, digits=3),
 )
-"""Columns after the name of the method; all errors and costs are better when lower."""
+"""Columns of the table of errors."""
+
+COSTS: tuple[Number, ...] = (
+    Number("cpu_s", "CPU s", is_cost=True, digits=4),
+    Number("n_merges", "merges", digits=0),
+    Number("merges_per_s", "merges/s", digits=0),
+    Number("n_segments", "segments", digits=0),
+    Number("threshold", "threshold", digits=3),
+    Number("oracle_threshold", "oracle threshold", digits=3),
+    Number("train_s", "train s", is_cost=True, digits=1),
+)
+"""Columns of the table of costs."""
 
 WITH_DEVIATION = ("vi", "vi_tolerant", "adapted_rand_error")
 
@@ -153,21 +162,23 @@ def cell(group: Group, number: Number) -> str:
     return f"{text} ± {deviation:.{number.digits}f}"
 
 
-def show_case(case: str, rows: Sequence[Row]) -> None:
-    """Print the table of a case, ours beside the best peers, and what has no numbers."""
+def show_case(title: str, rows: Sequence[Row]) -> None:
+    """Print the tables of a case, ours beside the best peers, and what has no numbers."""
     groups = group_rows(rows)
-    show_table(
-        case,
-        ("method", "seeds", *(column.header for column in COLUMNS)),
-        [
-            (group.method.title, str(len(group.rows)), *(cell(group, one) for one in COLUMNS))
-            for group in groups
-        ],
-    )
+    for name, columns in ((f"{title}: errors", ERRORS), (f"{title}: costs", COSTS)):
+        show_table(
+            name,
+            ("method", "seeds", *(column.header for column in columns)),
+            [
+                (group.method.title, str(len(group.rows)), *(cell(group, one) for one in columns))
+                for group in groups
+                if any(group.values(one.name) for one in columns)
+            ],
+        )
     verdicts = judge(groups)
     if verdicts:
         show_table(
-            "beside the best peer",
+            f"{title}: beside the best peer",
             ("ours", "number", "mean", "best peer", "its mean", "lower by", "sd", "clearly"),
             [
                 (
