@@ -7,8 +7,9 @@ threshold chooses it on the training side. Every row, a method on a case with a 
 its own in --out and is not made again, so the command can be stopped and given again. Beside them
 lie `accuracy.json` and `accuracy.png`. The extra `baselines` has the peers.
 
-CPU seconds are those from the region graph, which all share, to the clusters of superpixels, least
-of three; merges per second are of the same. VI in bits, truth 0 dropped; ARAND with N² pairs.
+CPU seconds are those from the region graph, which all share, to the clusters of superpixels (waterz
+relabels the voxels too); merges per second are of the same. VI in bits, truth 0 dropped, two voxels
+from a true border in the tolerant one; ARAND with N² pairs.
 """
 
 from __future__ import annotations
@@ -27,18 +28,29 @@ from agglo.evaluation_result import save_figures
 from agglo.json_file import write_json
 from agglo.progress import console, messages, show_messages
 from analysis.input_error import InputError
+from analysis.segmentation_scores import CONVENTIONS
 from benchmarks.accuracy.cases import ABOUT, GROUPS, Case
 from benchmarks.accuracy.figure import tradeoff_figure
 from benchmarks.accuracy.maps import Maps
 from benchmarks.accuracy.methods import METHODS
 from benchmarks.accuracy.rows import Row, read_row, require_same, seed_folder, write_row
-from benchmarks.accuracy.scene import Scene
-from benchmarks.accuracy.table import results_of, show_case
+from benchmarks.accuracy.scene import BORDER_TOLERANCE_VOX, Scene
+from benchmarks.accuracy.table import overview, results_of, show_case, show_overview
 from benchmarks.accuracy.trial import Trial
+from benchmarks.kernels.peers import find_peers
 from benchmarks.metrics.label_volumes import DATA
 
 MINUTES = 20.0
 """Training of a boundary model, unless said otherwise."""
+
+TOLERANT = f"vi without truth within {BORDER_TOLERANCE_VOX} voxels of a true border"
+CPU = (
+    "from the region graph, which all share, to the clusters of superpixels; least of several runs"
+)
+THRESHOLD = (
+    "chosen on the training side: height of a merge tree (1 less the evidence of a boundary; a "
+    "logit for networks), bias of signed costs; oracle_threshold is the best on the test part itself"
+)
 
 GroupName = Literal["fib25", "fib25-published", "gala", "gala-given", "snemi", "transfer"]
 
@@ -130,7 +142,18 @@ def compare(arguments: Arguments) -> None:
         console.print(ABOUT[group], markup=False)
         for case in GROUPS[group]:
             show_case(case.title, rows[case.name])
-    results = {name: results_of(some) for name, some in rows.items()}
+    by_group = {
+        group: [rows[case.name] for case in GROUPS[group]]
+        for group in dict.fromkeys(arguments.data)
+    }
+    show_overview(by_group)
+    results = {
+        "conventions": CONVENTIONS
+        | {"vi_tolerant": TOLERANT, "cpu_s": CPU, "threshold": THRESHOLD},
+        "peers": find_peers().versions,
+        "overview": {group: overview(some) for group, some in by_group.items()},
+        "cases": {name: results_of(some) for name, some in rows.items()},
+    }
     write_json(out / "accuracy.json", results, argument="--out")
     if any(row.numbers for some in rows.values() for row in some):
         shown = {case.title: rows[case.name] for case in arguments.cases()}

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from agglo.evaluation_result import is_sectioned
 from agglo.training.volume_set import VolumeSet
 from agglo.volumes import Kind, open_volume, require_volume
+from analysis.boundary_scores import score_boundaries
 from analysis.contingency import Contingency, contingency_table
-from analysis.label_borders import drop_borders
+from analysis.label_borders import drop_borders, membrane_mask
 from analysis.segmentation_scores import floor_scores, score_segmentation
 from envs import statistics as st
 from envs.quantise import quantise_boundaries
@@ -38,6 +39,7 @@ class Scene:
         volumes: addresses.
         superpixels: (z, y, x) uint64, 0 = none.
         boundaries: (z, y, x) uint8, 255 = boundary.
+        labels: (z, y, x) uint64, the truth, 0 = not counted.
         graph: regions, contacts and their sums.
         table: voxels of every pair of a superpixel and a truth label.
         tolerant: the same without the voxels near a true border.
@@ -47,6 +49,7 @@ class Scene:
     volumes: VolumeSet
     superpixels: npt.NDArray[np.uint64]
     boundaries: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint64]
     graph: RegionGraph
     table: Contingency
     tolerant: Contingency
@@ -67,6 +70,7 @@ class Scene:
             volumes,
             superpixels,
             boundaries,
+            labels,
             graph,
             contingency_table(superpixels, labels),
             contingency_table(superpixels, interior),
@@ -87,6 +91,13 @@ class Scene:
     def decisions(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Features (E, F) of the contacts before any merge, and what each would gain (E, 2)."""
         return initial_decisions(self.graph, self.truth, MeanBoundary(0.0))
+
+    def map_numbers(self) -> dict[str, float]:
+        """Score the boundary map, which all methods share."""
+        in_plane = is_sectioned(self.volumes.voxel_size_nm)
+        membrane = membrane_mask(self.labels, in_plane=in_plane)
+        scored = score_boundaries(self.boundaries / np.float32(255), membrane)
+        return {"map_auc": scored.auc, "map_average_precision": scored.average_precision}
 
     def numbers(self, clusters: npt.NDArray[np.uint64]) -> dict[str, float]:
         """Score a segmentation.

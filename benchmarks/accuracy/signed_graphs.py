@@ -27,7 +27,8 @@ class Setting(NamedTuple):
     is_weighted: bool
 
 
-_BIASES = tuple(round(0.02 * k, 2) for k in range(1, 50))
+_BIASES = tuple(round(float(1 / (1 + np.exp(-0.2 * k))), 5) for k in range(-34, 35))
+"""At equal steps in log odds, as far out as evidence goes."""
 
 MULTICUT_SETTINGS = tuple(Setting(*one) for one in product(_BIASES, (True, False)))
 GASP_SETTINGS = tuple(Setting(bias, True) for bias in _BIASES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -162,9 +162,44 @@ def cell(group: Group, number: Number) -> str:
     return f"{text} ± {deviation:.{number.digits}f}"
 
 
+def show_overview(groups_of_cases: Mapping[str, Sequence[Sequence[Row]]]) -> None:
+    """Print the mean VI of every method over the cases of each group of cases, and its seeds.
+
+    Args:
+        groups_of_cases: rows of the cases of each group.
+    """
+    found = {name: overview(cases) for name, cases in groups_of_cases.items()}
+    show_table(
+        "VI, mean over cases and seeds",
+        ("method", *found),
+        [
+            (method.title, *(f"{one[name]:.3f}" if name in one else NONE for one in found.values()))
+            for name, method in METHODS.items()
+            if any(name in one for one in found.values())
+        ],
+    )
+
+
+def overview(cases: Sequence[Sequence[Row]]) -> dict[str, float]:
+    """Return the mean VI over cases of the methods that have numbers in every one."""
+    grouped = [{group.name: _known(group, "vi") for group in group_rows(rows)} for rows in cases]
+    return {
+        name: statistics.fmean(one[name] for one in grouped)
+        for name in METHODS
+        if all(name in one for one in grouped)
+    }
+
+
 def show_case(title: str, rows: Sequence[Row]) -> None:
     """Print the tables of a case, ours beside the best peers, and what has no numbers."""
     groups = group_rows(rows)
+    for group in groups:
+        if group.values("map_auc"):
+            title += (
+                f" (map AUC {group.mean('map_auc'):.3f}, AP "
+                f"{group.mean('map_average_precision'):.3f}; "
+                f"{group.mean('n_segments'):.0f} superpixels)"
+            )
     for name, columns in ((f"{title}: errors", ERRORS), (f"{title}: costs", COSTS)):
         show_table(
             name,

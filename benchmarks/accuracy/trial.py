@@ -19,7 +19,7 @@ from benchmarks.accuracy.signed_graphs import Setting
 from benchmarks.accuracy.trees import Merges, chosen_threshold
 from envs.merge_tree import MergeTree
 
-N_TIMINGS = 3
+N_TIMINGS = 5
 """Runs of which the fastest counts."""
 
 T = TypeVar("T")
