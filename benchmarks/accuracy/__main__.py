@@ -49,7 +49,7 @@ CPU = (
 )
 THRESHOLD = (
     "chosen on the training side: height of a merge tree (1 less the evidence of a boundary; a "
-    "logit for networks), bias of signed costs; oracle_threshold is the best on the test part itself"
+    "logit for networks) or bias of signed costs; oracle_threshold: best on the test part itself"
 )
 
 GroupName = Literal["fib25", "fib25-published", "gala", "gala-given", "snemi", "transfer"]
