@@ -119,25 +119,37 @@ def main() -> None:
 
 
 def compare(arguments: Arguments) -> None:
-    """Make the rows that are missing, then print, draw and write what all of them show."""
+    """Make the rows that are missing, then show all of them."""
     out = arguments.out.absolute()
     if arguments.summary and not out.is_dir():
         raise InputError(f"--out: there is no folder {out} to make a summary of.")
     out.mkdir(parents=True, exist_ok=True)
+    rows = {
+        case.name: [
+            read_row(out, case, name, seed)
+            or Row(case.name, name, seed, failure="It has not been run.")
+            for seed, name in arguments.tasks()
+        ]
+        for case in arguments.cases()
+    }
     if not arguments.summary:
         require_same(out, {"boundary model": " ".join(arguments.training_words)})
-        show_messages()
-        with ray_session():
-            rows = {case.name: list(make_rows(arguments, out, case)) for case in arguments.cases()}
-    else:
-        rows = {
-            case.name: [
-                read_row(out, case, name, seed)
-                or Row(case.name, name, seed, failure="It has not been run.")
-                for seed, name in arguments.tasks()
-            ]
-            for case in arguments.cases()
-        }
+        if any(row.failure for some in rows.values() for row in some):
+            show_messages()
+            with ray_session():
+                for case in arguments.cases():
+                    rows[case.name] = list(make_rows(arguments, out, case))
+    show(arguments, out, rows)
+
+
+def show(arguments: Arguments, out: Path, rows: dict[str, list[Row]]) -> None:
+    """Print, draw and write what rows show.
+
+    Args:
+        arguments: the cases that are shown.
+        out: where JSON and figure go.
+        rows: of each case, by its name.
+    """
     for group in dict.fromkeys(arguments.data):
         console.print(ABOUT[group], markup=False)
         for case in GROUPS[group]:

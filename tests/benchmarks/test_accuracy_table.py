@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis.input_error import InputError
-from benchmarks.accuracy.__main__ import Arguments, make_rows
+from benchmarks.accuracy.__main__ import Arguments, compare, make_rows
 from benchmarks.accuracy.cases import GROUPS, Case
 from benchmarks.accuracy.figure import mark_of, tradeoff_figure
 from benchmarks.accuracy.methods import METHODS, Method
 from benchmarks.accuracy.rows import Row, read_row, require_same, write_row
-from benchmarks.accuracy.table import ERRORS, cell, group_rows, judge, results_of, show_case
+from benchmarks.accuracy.table import (
+    ERRORS,
+    cell,
+    group_rows,
+    judge,
+    overview,
+    results_of,
+    show_case,
+)
 
 CASE = GROUPS["fib25"][0]
 
@@ -151,3 +160,22 @@ def test_a_case_may_have_several_training_parts() -> None:
     assert case.model_name == "gala+tinyfib"
     assert case.name == "gala+tinyfib-fib25_low"
     assert case.title == "gala + tinyfib → fib25_low"
+
+
+def test_a_summary_writes_table_numbers_and_figure(tmp_path: Path, capsys) -> None:
+    for one in ROWS:
+        write_row(tmp_path, CASE, one)
+    asked = Arguments(tmp_path, data=("fib25",), seeds=(0, 1), summary=True)
+    compare(asked)
+    assert "VI, mean over cases and seeds" in capsys.readouterr().out
+    written = json.loads((tmp_path / "accuracy.json").read_text())
+    assert list(written["cases"]) == [case.name for case in GROUPS["fib25"]]
+    verdict = written["cases"][CASE.name]["verdicts"][0]
+    assert (verdict["peer"], verdict["is_clear"]) == ("flat", True)
+    assert written["overview"] == {"fib25": {}}  # the swap has no numbers
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+
+
+def test_methods_are_averaged_over_cases_that_all_have_them() -> None:
+    swap = [row("flat", 0, 0.4, 0.4), row("on-policy", 0, 0.5, 0.25)]
+    assert overview([ROWS, swap]) == pytest.approx({"flat": 1.2, "on-policy": 1.0})
