@@ -169,8 +169,10 @@ def show_overview(groups_of_cases: Mapping[str, Sequence[Sequence[Row]]]) -> Non
         groups_of_cases: rows of the cases of each group.
     """
     found = {name: overview(cases) for name, cases in groups_of_cases.items()}
+    if not any(found.values()):
+        return
     show_table(
-        "VI, mean over cases and seeds",
+        "mean VI",
         ("method", *found),
         [
             (method.title, *(f"{one[name]:.3f}" if name in one else NONE for one in found.values()))
@@ -193,14 +195,13 @@ def overview(cases: Sequence[Sequence[Row]]) -> dict[str, float]:
 def show_case(title: str, rows: Sequence[Row]) -> None:
     """Print the tables of a case, ours beside the best peers, and what has no numbers."""
     groups = group_rows(rows)
-    for group in groups:
-        if group.values("map_auc"):
-            title += (
-                f" (map AUC {group.mean('map_auc'):.3f}, AP "
-                f"{group.mean('map_average_precision'):.3f}; "
-                f"{group.mean('n_segments'):.0f} superpixels)"
-            )
-    for name, columns in ((f"{title}: errors", ERRORS), (f"{title}: costs", COSTS)):
+    about = "".join(
+        f" (map AUC {group.mean('map_auc'):.3f}, AP {group.mean('map_average_precision'):.3f}; "
+        f"{group.mean('n_segments'):.0f} superpixels)"
+        for group in groups
+        if group.values("map_auc")
+    )
+    for name, columns in ((f"{title}: errors{about}", ERRORS), (f"{title}: costs", COSTS)):
         show_table(
             name,
             ("method", "seeds", *(column.header for column in columns)),
