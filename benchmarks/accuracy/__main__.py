@@ -73,6 +73,8 @@ class Arguments:
     """training steps of each fold instead"""
     model: Literal["unet", "convnet", "dawmr"] = "unet"
     """kind of boundary model"""
+    folds: int | None = None
+    """folds of a boundary model, as many as `agglo boundaries train` takes if not given"""
     summary: bool = False
     """make no row, show those that are there"""
     data_folder: Path = DATA
@@ -93,7 +95,8 @@ class Arguments:
         budget = ("--steps", str(self.steps))
         if self.steps is None:
             budget = ("--minutes", str(MINUTES if self.minutes is None else self.minutes))
-        return ("--model", self.model, *budget)
+        folds = () if self.folds is None else ("--folds", str(self.folds))
+        return ("--model", self.model, *budget, *folds)
 
     def cases(self) -> list[Case]:
         """Return the cases."""

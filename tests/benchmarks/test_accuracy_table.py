@@ -152,6 +152,8 @@ def test_arguments_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="either --minutes or --steps"):
         Arguments(tmp_path, minutes=3, steps=3)
     assert Arguments(tmp_path, steps=30).training_words == ("--model", "unet", "--steps", "30")
+    words = Arguments(tmp_path, minutes=3.0, folds=3).training_words
+    assert words == ("--model", "unet", "--minutes", "3.0", "--folds", "3")
     tasks = Arguments(tmp_path, methods=("flat", "gasp"), seeds=(3, 4)).tasks()
     assert tasks == [(0, "gasp"), (3, "flat"), (4, "flat")]
 
