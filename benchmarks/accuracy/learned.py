@@ -1,8 +1,7 @@
-"""Merge networks: one fitted to the contacts as they are, and those of `agglo train`."""
+"""Policies of `agglo train`, and the numbers of any merge network."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,32 +10,12 @@ import numpy as np
 from agglo.cli import main as agglo
 from agglo.policy_file import load_policy
 from agglo.run_folder import RunFolder
-from agglo.training.learner import LearnerConfig, fit_network, standardisation
 from benchmarks.accuracy.maps import voxel_size_words
 from benchmarks.accuracy.scene import Scene
 from benchmarks.accuracy.trees import Merges
 from benchmarks.accuracy.trial import Numbers, Trial, fastest, tree_numbers
-from envs.merge_network import MergeNetwork, average
+from envs.merge_network import MergeNetwork
 from envs.rollout import play_episode
-
-N_NETWORKS = 3
-"""Networks whose mean logit is the flat policy, as many as `agglo train` averages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flat:
-    """The network of `agglo train` without its rounds: fitted to the contacts of superpixels once.
-
-    It merges from logit 0 on: on what it was fitted to it is surer than elsewhere, so a threshold
-    chosen there does not hold.
-    """
-
-    def __call__(self, trial: Trial) -> Numbers:
-        """Fit and apply."""
-        start = time.perf_counter()
-        network = fit_flat(trial.train, trial.seed)
-        seconds = time.perf_counter() - start
-        return {**policy_numbers(trial.test, network, 0.0), "train_s": seconds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +50,6 @@ class Trained:
         policy = load_policy(str(run), argument="--out")
         seconds = sum(record["seconds"] for record in RunFolder.read(run).records())
         return {**policy_numbers(trial.test, policy.network, policy.threshold), "train_s": seconds}
-
-
-def fit_flat(scenes: Sequence[Scene], seed: int) -> MergeNetwork:
-    """Fit networks to the sign of the gain of all contacts before any merge; average them."""
-    features = np.concatenate([scene.decisions[0] for scene in scenes])
-    gains = np.concatenate([scene.decisions[1][:, 0] for scene in scenes])
-    features, is_good = features[gains != 0], gains[gains != 0] > 0
-    mean, scale = standardisation(features)
-    seeds = np.random.SeedSequence(seed).generate_state(N_NETWORKS)
-    return average(
-        [fit_network(features, is_good, mean, scale, LearnerConfig(), int(one))[0] for one in seeds]
-    )
 
 
 def policy_numbers(scene: Scene, network: MergeNetwork, threshold: float) -> Numbers:

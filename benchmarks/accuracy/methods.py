@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import Literal
 
 from benchmarks.accuracy.evidence import forest, mean_boundary
-from benchmarks.accuracy.learned import Flat, Trained
+from benchmarks.accuracy.flat import Flat
+from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.peer_methods import Linkage, Partition, Quantile
 from benchmarks.accuracy.references import greedy_oracle, majority, nothing
 from benchmarks.accuracy.signed_graphs import (

@@ -12,7 +12,8 @@ from agglo.volumes import write_volume
 from analysis.contingency import contingency_table
 from analysis.segmentation_scores import floor_scores, score_segmentation
 from benchmarks.accuracy.evidence import forest, mean_boundary
-from benchmarks.accuracy.learned import Trained, fit_flat, policy_numbers
+from benchmarks.accuracy.flat import fit_flat
+from benchmarks.accuracy.learned import Trained, policy_numbers
 from benchmarks.accuracy.methods import METHODS
 from benchmarks.accuracy.peer_methods import Linkage, Partition
 from benchmarks.accuracy.references import greedy_oracle, majority, nothing
