@@ -139,15 +139,17 @@ def unpacked_graph(
 ) -> OpenGraph:
     """Put what is left together from the arrays of a shard."""
     graph = RegionGraph(
-        *(arrays[name] for name in ("ids", "regions", "edges", "contacts")), voxel_size_nm
+        arrays["ids"], arrays["regions"], arrays["edges"], arrays["contacts"], voxel_size_nm
     )
     none = np.empty((0, 2), np.uint64)
     residue = Residue(
         graph,
-        *(arrays[name] for name in ("key", "is_stale", "tie")),
-        none,
-        none,
-        np.empty(0, np.float32),
-        0,
+        arrays["key"],
+        arrays["is_stale"],
+        arrays["tie"],
+        merges=none,
+        merge_ties=none,
+        heights=np.empty(0, np.float32),
+        n_scores=0,
     )
     return OpenGraph(residue, arrays["reach"])

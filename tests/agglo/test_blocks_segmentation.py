@@ -92,7 +92,8 @@ def at_once(
 ) -> Path:
     """The segmentation made in memory."""
     out = tmp_path_factory.mktemp("whole") / "s.zarr"
-    segment_volume(policy[1], *(f"{source}:{name}" for name in MAPS), str(out))
+    image, boundaries, superpixels = (f"{source}:{name}" for name in MAPS)
+    segment_volume(policy[1], image, boundaries, superpixels, str(out))
     return out
 
 
@@ -212,8 +213,7 @@ def test_a_chunk_that_cannot_be_read(
     image = tmp_path / "em" / "image.zarr"
     image.parent.mkdir()
     write_volume(str(image), tissue.image, voxel_size_nm=(8.0, 8.0, 8.0))
-    whole = zarr.open_array(image / "0")[:]  # type: ignore[index]
-    zarr.create_array(image / "0", data=whole, chunks=(8, 16, 40), overwrite=True)
+    zarr.create_array(image / "0", data=tissue.image, chunks=(8, 16, 40), overwrite=True)
     out = tmp_path / "out" / "s.zarr"
     out.parent.mkdir()
     broken = image / "0" / "c" / "1" / "2" / "0"
@@ -230,9 +230,16 @@ def test_a_chunk_that_cannot_be_read(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("n_written", [5, 30, 60])
-def test_a_full_disk(
-    run: Callable, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+@pytest.mark.parametrize(
+    ("n_written", "number"), [(5, errno.ENOSPC), (30, errno.EROFS), (60, errno.EIO)]
+)
+def test_a_disk_that_is_full_or_read_only(
+    run: Callable,
+    at_once: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_written: int,
+    number: int,
 ) -> None:
     write, left = shard.write_whole, n_written
 
@@ -240,12 +247,12 @@ def test_a_full_disk(
         nonlocal left
         left -= 1
         if left < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(number, os.strerror(number))
         write(path, data)
 
     with monkeypatch.context() as patch:
         patch.setattr(shard, "write_whole", until_full)
-        with pytest.raises(FailedWriteError, match="cannot be written: No space left on device"):
+        with pytest.raises(FailedWriteError, match=f"cannot be written: {os.strerror(number)}"):
             run()
     run(resume=True)
     assert_same(tmp_path / "s.zarr", at_once)

@@ -51,7 +51,7 @@ def test_a_block_is_flooded_as_a_volume_of_its_own(dtype: type) -> None:
     size = (8.0, 4.0, 4.0)
     box = Box((12, 0, 20), (24, 14, 30))
     named = block_superpixels(boundaries, box, (40, 40, 40), size, config)
-    floats = boundaries / np.float32(255) if dtype is np.uint8 else boundaries
+    floats = boundaries.astype(np.float32) / np.float32(255 if dtype is np.uint8 else 1)
     alone = watershed_superpixels(floats, size, config)
     assert len(np.unique(np.stack([named, alone]).reshape(2, -1), axis=1).T) == alone.max()
     assert len(np.unique(named)) == alone.max() > 5

@@ -83,7 +83,8 @@ def test_blocks_that_make_no_sense_are_refused(edge: tuple[int, int, int]) -> No
 def test_common_of_large_grids() -> None:
     tree = BlockTree((2**14, 2**13, 2**15), (4, 4, 4))
     place = np.array([[0, 0, 0], [2047, 0, 0], [2048, 0, 8191], [4095, 2047, 8191]])
-    blocks = np.ravel_multi_index(tuple(place.T), tree.grid(0))
+    blocks = np.array(np.ravel_multi_index(tuple(place.T), tree.grid(0)))
     expected = [0, 11, 13, 13]
-    for other, level in zip(blocks, expected, strict=True):
-        assert tree.common(blocks[:1], np.array([other]))[1] == level
+    nodes, levels = tree.common(np.repeat(blocks[:1], 4), blocks)
+    assert levels.tolist() == expected
+    assert [tree.level(node) for node in nodes.tolist()] == expected
