@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write a file under a temporary name, see it on the disk, and give it its name."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

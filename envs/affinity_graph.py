@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.quantise import quantise_affinities
-from envs.region_graph import RegionGraph, graph_of_sums, require_shape
+from envs.region_graph import Core, RegionGraph, graph_of_sums, require_shape
 
 
 def build_affinity_graph(
@@ -24,6 +24,7 @@ def build_affinity_graph(
     *,
     voxel_size_nm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     origin_vox: tuple[int, int, int] = (0, 0, 0),
+    core: Core | None = None,
 ) -> RegionGraph:
     """Build the region adjacency graph over voxel faces, with all statistics, from affinities.
 
@@ -38,6 +39,7 @@ def build_affinity_graph(
             axis, which have none before them, is not used.
         voxel_size_nm: edge lengths of a voxel.
         origin_vox: position of the array's first voxel, added to all positions.
+        core: the block that the arrays hold with its rim, as `build_region_graph` takes it.
 
     Raises:
         InputError: where shapes differ, superpixels are not integer, or nothing is labelled.
@@ -55,4 +57,5 @@ def build_affinity_graph(
         evidence,
         voxel_size_nm=voxel_size_nm,
         origin_vox=origin_vox,
+        core=core,
     )

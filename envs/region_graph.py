@@ -17,6 +17,12 @@ from envs.label_table import number_labels, plain_labels, read_only
 from envs.quantise import quantise_boundaries, quantise_image
 from envs.voxel_sums import BIN_OF_VALUE, sum_volume
 
+RIM_BEFORE, RIM_AFTER = 2, 1
+"""Voxels around a block that its sums depend on: the four in line across the face before it."""
+
+Core = tuple[slice, slice, slice]
+"""A block within arrays that hold its rim too, or within the volume."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegionGraph:
@@ -89,8 +95,14 @@ def build_region_graph(
     *,
     voxel_size_nm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     origin_vox: tuple[int, int, int] = (0, 0, 0),
+    core: Core | None = None,
 ) -> RegionGraph:
     """Build the region adjacency graph over voxel faces, with all statistics.
+
+    Of a block, `core` with a rim (`core_with_rim`), it is the block's part of them: the sums over
+    the core's voxels and over the faces between each and the one before it along an axis. A region
+    that lies before the core and touches it is there, with a size of 0. The parts of all blocks
+    add up to the graph of the volume (`envs.graph_sum`).
 
     Args:
         superpixels: (z, y, x) integer, 0 = none (such voxels touch nothing).
@@ -98,6 +110,7 @@ def build_region_graph(
         boundaries: (z, y, x) boundary map, see `envs.quantise.quantise_boundaries`.
         voxel_size_nm: edge lengths of a voxel.
         origin_vox: position of the array's first voxel, added to all positions.
+        core: where the arrays hold a block with its rim, the block; nothing need be labelled in it.
 
     Raises:
         InputError: where shapes differ, superpixels are not integer, or nothing is labelled.
@@ -110,6 +123,7 @@ def build_region_graph(
         np.empty((0, 0, 0, 0), np.uint8),
         voxel_size_nm=voxel_size_nm,
         origin_vox=origin_vox,
+        core=core,
     )
 
 
@@ -121,6 +135,7 @@ def graph_of_sums(
     *,
     voxel_size_nm: tuple[float, float, float],
     origin_vox: tuple[int, int, int],
+    core: Core | None = None,
 ) -> RegionGraph:
     """Build a graph from what `envs.voxel_sums.sum_volume` takes, and a grey image.
 
@@ -135,9 +150,12 @@ def graph_of_sums(
         read_only(boundaries),
         read_only(evidence),
         np.array(origin_vox, np.int64),
+        _ends_of(core, superpixels.shape),
         BIN_OF_VALUE,
     )
-    if len(ids) == 0:
+    if core is not None:
+        ids, regions, keys = _without_idle(ids, regions, keys)
+    elif len(ids) == 0:
         raise InputError(f"superpixels of shape {superpixels.shape} hold no region, only label 0")
     ids, region_order, edges, edge_order = _in_order(ids, keys)
     regions, contacts = regions[region_order], contacts[edge_order]
@@ -174,10 +192,46 @@ def region_adjacency(
         nothing,
         read_only(np.empty((0, 0, 0, 0), np.uint8)),
         np.zeros(3, np.int64),
+        _ends_of(None, superpixels.shape),
         BIN_OF_VALUE,
     )
     ids, _, edges, order = _in_order(ids, keys)
     return ids, edges, contacts[order, 0]
+
+
+def core_with_rim(block: Core, shape: tuple[int, ...]) -> tuple[Core, Core]:
+    """Return what to read for the sums of a block of a volume, and where the block lies in it.
+
+    At the volume's own border the rim ends.
+
+    Args:
+        block: where the block lies in the volume; no part of it may be empty.
+        shape: z, y, x of the volume.
+    """
+    read, core = [], []
+    for part, size in zip(block, shape, strict=True):
+        begin = max(part.start - RIM_BEFORE, 0)
+        read.append(slice(begin, min(part.stop + RIM_AFTER, size)))
+        core.append(slice(part.start - begin, part.stop - begin))
+    return (read[0], read[1], read[2]), (core[0], core[1], core[2])
+
+
+def _ends_of(core: Core | None, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return (3, 2) the first voxel along each axis and the one after the last."""
+    if core is None:
+        return np.array([(0, size) for size in shape], np.int64)
+    return np.array([(part.start, part.stop) for part in core], np.int64)
+
+
+def _without_idle(
+    ids: npt.NDArray[np.uint64], regions: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Leave out regions that have neither a voxel nor a contact, and number the others anew."""
+    ends = np.stack([keys >> 32, keys & (2**32 - 1)])
+    is_kept = regions[:, st.SIZE] > 0
+    is_kept[ends] = True
+    number = np.cumsum(is_kept) - 1
+    return ids[is_kept], regions[is_kept], number[ends[0]] << 32 | number[ends[1]]
 
 
 def _in_order(

@@ -3,6 +3,10 @@
 All triples are z, y, x. Regions are numbered 0, 1, … in the order of their first voxel; −1 is none.
 A row of voxels is cut into runs of one region, and the faces between two rows into strips, the
 common part of two runs. What is looked up is looked up once for a run or a strip.
+
+Of an array that is a block with a rim of its surroundings, only the core is summed: its voxels, and
+the faces between each and the voxel before it along an axis, which may lie in the rim. So every
+voxel and every face of a volume belongs to one block.
 """
 
 from __future__ import annotations
@@ -28,8 +32,10 @@ BIN_OF_VALUE = np.searchsorted(np.array(st.BIN_EDGES), np.arange(256), side="rig
 
 
 @njit(cache=True)
-def sum_volume(labels, image, boundaries, evidence, origin, bin_of_value) -> Any:
+def sum_volume(labels, image, boundaries, evidence, origin, core, bin_of_value) -> Any:
     """Find all regions and contacts and sum their statistics but the surface of regions.
+
+    Regions of the rim are numbered too, with sums of 0.
 
     Args:
         labels: (z, y, x) uint32 or uint64, 0 = none.
@@ -40,13 +46,14 @@ def sum_volume(labels, image, boundaries, evidence, origin, bin_of_value) -> Any
             along each axis, 0 where there is none; or (0, 0, 0, 0): then that of a face is the
             larger of its voxels'.
         origin: (3,) int64 position of the first voxel.
+        core: (3, 2) int64, first voxel of the core along each axis, and the one after its last.
         bin_of_value: (256,) int64.
 
     Returns:
         ids (R,) uint64; regions (R, S) int64; keys (E,) int64, lower region number times 2^32 plus
         the higher one, in no order that matters; contacts (E, C) int64.
     """
-    n_z, n_y, n_x = labels.shape
+    _, n_y, n_x = labels.shape
     is_summed = image.size > 0
     ids = np.empty(_ROOM, np.uint64)
     regions = np.zeros((_ROOM, st.N_REGION_STATISTICS if is_summed else 0), np.int64)
@@ -57,26 +64,47 @@ def sum_volume(labels, image, boundaries, evidence, origin, bin_of_value) -> Any
     below_ends, here_ends = np.empty((n_y, n_x), np.int32), np.empty((n_y, n_x), np.int32)
     below, here = np.empty((n_y, n_x), np.int32), np.empty((n_y, n_x), np.int32)
     strips = np.empty((2 * n_x, 3), np.int64)
-    for z in range(n_z):
+    (first_z, stop_z), (first_y, stop_y), (first_x, stop_x) = core
+    for z in range(max(first_z - 1, 0), stop_z):
         below_ends, here_ends = here_ends, below_ends
         below, here = here, below
-        for y in range(n_y if n_x > 0 else 0):
+        for y in range(max(first_y - 1, 0), stop_y if stop_x > first_x else 0):
             if n_regions + n_x > len(ids):
                 ids, regions = grown(ids, n_x), grown(regions, n_x)
                 region_table = table_of_ids(ids, n_regions)
             if n_edges + 3 * n_x > len(contacts):
                 contacts = grown(contacts, 3 * n_x)
                 edge_table = _grown_table(edge_table, len(contacts))
-            n_regions = _find_runs(labels, z, y, n_regions, region_table, ids, here_ends, here)
+            n_regions = _find_runs(
+                labels, z, y, first_x, stop_x, n_regions, region_table, ids, here_ends, here
+            )
+            if z < first_z or y < first_y:
+                continue
             if is_summed:
-                _sum_runs(here_ends, here, image, boundaries, bin_of_value, origin, z, y, regions)
+                _sum_runs(
+                    here_ends,
+                    here,
+                    image,
+                    boundaries,
+                    bin_of_value,
+                    origin,
+                    z,
+                    y,
+                    first_x,
+                    stop_x,
+                    regions,
+                )
             for axis in range(3):
                 if axis == 2:
-                    n_strips = _strips_along(here_ends, here, y, strips)
+                    n_strips = _strips_along(here_ends, here, y, stop_x, strips)
                 elif axis == 1 and y > 0:
-                    n_strips = _strips_between(here_ends, here, y - 1, here_ends, here, y, strips)
+                    n_strips = _strips_between(
+                        here_ends, here, y - 1, here_ends, here, y, first_x, stop_x, strips
+                    )
                 elif axis == 0 and z > 0:
-                    n_strips = _strips_between(below_ends, below, y, here_ends, here, y, strips)
+                    n_strips = _strips_between(
+                        below_ends, below, y, here_ends, here, y, first_x, stop_x, strips
+                    )
                 else:
                     continue
                 n_edges = _find_edges(n_strips, n_edges, edge_table, strips)
@@ -105,15 +133,17 @@ def sum_volume(labels, image, boundaries, evidence, origin, bin_of_value) -> Any
 
 
 @njit(cache=True)
-def _find_runs(labels, z, y, n_regions, out_table, out_ids, out_ends, out_regions):
-    """List where the runs of row y of a plane end and their regions; return how many regions."""
+def _find_runs(labels, z, y, first_x, stop_x, n_regions, out_table, out_ids, out_ends, out_regions):
+    """List where the runs of row y of a plane end and their regions; return how many regions.
+
+    The first run begins one voxel before the core, if there is one.
+    """
     row, ends, regions = labels[z, y], out_ends[y], out_regions[y]
-    n = np.uint64(0)
-    for x in range(np.uint64(1), np.uint64(len(row))):
+    n, start = np.uint64(0), np.uint64(max(first_x - 1, 0))
+    for x in range(start + np.uint64(1), np.uint64(stop_x)):
         ends[n] = x
         n += np.uint64(row[x] != row[x - np.uint64(1)])
-    ends[n] = len(row)
-    start = np.uint64(0)
+    ends[n] = stop_x
     for run in range(n + np.uint64(1)):
         label = np.uint64(row[start])
         start = np.uint64(ends[run])
@@ -130,12 +160,11 @@ def _find_runs(labels, z, y, n_regions, out_table, out_ids, out_ends, out_region
 
 
 @njit(cache=True)
-def _strips_along(ends, regions, y, out_strips):
+def _strips_along(ends, regions, y, stop_x, out_strips):
     """List the faces between the runs of a row; return how many there are."""
     row_ends, row = ends[y], regions[y]
-    n_x = len(row)
     n, run = 0, 0
-    while row_ends[run] < n_x:
+    while row_ends[run] < stop_x:
         u, v = np.int64(row[run]), np.int64(row[run + 1])
         out_strips[n, _START] = row_ends[run] - 1
         out_strips[n, _STOP] = row_ends[run]
@@ -146,7 +175,9 @@ def _strips_along(ends, regions, y, out_strips):
 
 
 @njit(cache=True)
-def _strips_between(first_ends, first, first_y, second_ends, second, second_y, out_strips):
+def _strips_between(
+    first_ends, first, first_y, second_ends, second, second_y, first_x, stop_x, out_strips
+):
     """List the strips of faces between two rows; return how many there are."""
     ends_a, row_a, ends_b, row_b = (
         first_ends[first_y],
@@ -154,9 +185,9 @@ def _strips_between(first_ends, first, first_y, second_ends, second, second_y, o
         second_ends[second_y],
         second[second_y],
     )
-    n_x = len(row_a)
-    n, a, b, start = np.uint64(0), np.uint64(0), np.uint64(0), 0
-    while start < n_x:
+    n, start = np.uint64(0), first_x
+    a, b = np.uint64(ends_a[0] <= first_x), np.uint64(ends_b[0] <= first_x)
+    while start < stop_x:
         stop_a, stop_b = np.int64(ends_a[a]), np.int64(ends_b[b])
         u, v = np.int64(row_a[a]), np.int64(row_b[b])
         stop = min(stop_a, stop_b)
@@ -185,11 +216,13 @@ def _find_edges(n_strips, n_edges, out_table, out_strips):
 
 
 @njit(cache=True)
-def _sum_runs(ends, runs, image, boundaries, bin_of_value, origin, z, y, out_regions):
+def _sum_runs(
+    ends, runs, image, boundaries, bin_of_value, origin, z, y, first_x, stop_x, out_regions
+):
     """Add the voxels of a row to its regions."""
     pz, py = origin[0] + z, origin[1] + y
-    start, run = 0, 0
-    while start < ends.shape[1]:
+    start, run = first_x, np.int64(ends[y, 0] <= first_x)
+    while start < stop_x:
         stop = np.int64(ends[y, run])
         if runs[y, run] >= 0:
             u = np.uint64(runs[y, run])

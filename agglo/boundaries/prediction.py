@@ -16,7 +16,7 @@ import numpy as np
 import ray
 import torch
 
-from agglo.boundaries.block_ledger import BlockLedger
+from agglo.blocks.ledger import BlockLedger
 from agglo.boundaries.model_folder import MODEL_FILE, BoundaryModel, fingerprint, read_model
 from agglo.boundaries.predicted_image import require_fitting_image
 from agglo.boundaries.throughput import BlockWork, describe_throughput

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
 
 from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
-from agglo.policy_file import load_policy
-from agglo.progress import console
+from agglo.policy_file import Policy, load_policy
+from agglo.progress import console, show_table
 from agglo.segmentation import segment_volume
+from analysis.input_error import InputError
 
 
 @dataclass(frozen=True)
 class Command:
     """Apply a merge policy to a volume; write the segmentation and its merge tree.
+
+    With --blocks the work is done block by block on Ray, with the same result, and needs the volume
+    in no one place.
 
     Example: agglo segment --policy run --image em.h5:raw --boundaries boundaries.zarr
     --superpixels superpixels.zarr --out segmentation.zarr
@@ -26,10 +33,17 @@ class Command:
     """the image"""
     boundaries: str
     """its boundary map"""
-    superpixels: str
-    """its superpixels"""
     out: str
     """where the segmentation goes; the merge tree goes beside it"""
+    superpixels: str | None = None
+    """its superpixels; with --blocks they may be left to a watershed of each block, which then goes
+    to OUT:superpixels"""
+    blocks: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")] = None
+    """voxels of a block (z y x), such as 256 256 256; without it everything is done in memory"""
+    actors: int | None = None
+    """with --blocks, how many processes work; one for each CPU if not given"""
+    resume: bool = False
+    """with --blocks, go on with what an equal run left that was killed or interrupted"""
     threshold: float | None = None
     """lowest score that is merged, instead of the policy's own threshold; lower merges more"""
     baseline: bool = False
@@ -46,8 +60,28 @@ class Command:
     def run(self) -> None:
         """Segment."""
         policy = load_policy(self.policy)
-        results = segment_volume(
-            policy.baseline() if self.baseline else policy,
+        if self.baseline:
+            policy = policy.baseline()
+        if self.blocks is not None:
+            results = self._in_blocks(policy, self.blocks)
+        else:
+            results = self._at_once(policy)
+        console.out(
+            f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
+            f"in {self.out}; merge tree in {results['merge_tree']}"
+        )
+        if self.json:
+            write_json(self.json, results)
+
+    def _at_once(self, policy: Policy) -> dict[str, Any]:
+        """Segment in this process."""
+        for name, is_given in (("resume", self.resume), ("actors", self.actors is not None)):
+            if is_given:
+                raise InputError(f"--{name} goes with --blocks, which was not given.")
+        if self.superpixels is None:
+            raise InputError("--superpixels is needed, except with --blocks.")
+        return segment_volume(
+            policy,
             self.image,
             self.boundaries,
             self.superpixels,
@@ -56,9 +90,31 @@ class Command:
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
-        console.out(
-            f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
-            f"in {self.out}; merge tree in {results['merge_tree']}"
+
+    def _in_blocks(self, policy: Policy, block_vox: tuple[int, int, int]) -> dict[str, Any]:
+        """Segment block by block on Ray, and say what each stage took."""
+        from agglo.blocks.segmentation import segment_in_blocks
+        from agglo.cluster import ray_session, require_lasting
+        from agglo.volumes import Address
+
+        require_lasting(Address.parse_output(self.out, argument="--out").path)
+        with ray_session():
+            results = segment_in_blocks(
+                policy,
+                self.image,
+                self.boundaries,
+                self.superpixels,
+                self.out,
+                block_vox=block_vox,
+                threshold=self.threshold,
+                voxel_size_nm=self.voxel_size_nm,
+                n_actors=self.actors,
+                resume=self.resume,
+                overwrite=self.overwrite,
+            )
+        show_table(
+            f"{results['n_blocks']} blocks",
+            ("stage", "tasks", "seconds", "busy seconds", "peak MB"),
+            ((name, *took.values()) for name, took in results["stages"].items()),
         )
-        if self.json:
-            write_json(self.json, results)
+        return results

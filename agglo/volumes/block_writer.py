@@ -23,6 +23,7 @@ from agglo.volumes.ome_zarr_writing import (
     remove_torn_files,
 )
 from agglo.volumes.output import MAIN, check_output
+from agglo.volumes.source import refusing_damage
 from agglo.volumes.staging import Staging, refusing_failed_writes, sync_file
 from agglo.volumes.voxel_size import VoxelSize, require_voxel_size
 
@@ -60,6 +61,22 @@ class BlockHandle:
             if block.dtype != array.dtype:
                 raise ValueError(f"block of type {block.dtype} for an array of {array.dtype}")
             array[tuple(map(slice, offset, np.add(offset, block.shape).tolist()))] = block
+
+    def read(
+        self, box: tuple[slice, ...], name: str = MAIN, *, argument: str = "--out"
+    ) -> npt.NDArray[Any]:
+        """Read a box of what is written so far; what is not reads as 0.
+
+        Args:
+            box: one slice an axis.
+            name: the nested volume, or the main one.
+            argument: what the volume stands for, for sentences.
+
+        Raises:
+            InputError: where it cannot be read.
+        """
+        with refusing_damage(argument, self.folder / name):
+            return np.asarray(open_for_blocks(self.folder / name)[box])
 
     def sync(self, offset: tuple[int, ...], shape: tuple[int, ...], name: str = MAIN) -> None:
         """See the files of a block that was written on the disk, where no crash undoes them.

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
+from agglo.blocks.ledger import BlockLedger
 from agglo.boundaries import prediction as module
-from agglo.boundaries.block_ledger import BlockLedger
 from agglo.boundaries.model_folder import BoundaryModel, TrainedOn, fingerprint, write_model
 from agglo.boundaries.prediction import predict_boundaries
 from agglo.boundaries.throughput import BlockWork, describe_throughput

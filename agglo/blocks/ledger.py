@@ -1,4 +1,4 @@
-"""What a prediction has done so far, on disk, so that another process can go on with it."""
+"""What a run over blocks has done so far, on disk, so that another process can go on with it."""
 
 from __future__ import annotations
 
@@ -18,32 +18,45 @@ from analysis.input_error import InputError
 LOCK_FILE, RUN_FILE, DONE_FILE = "lock", "run.json", "done"
 
 
-class BlockLedger:
-    """List the blocks that are safely written, beside the output that they are blocks of.
+ONLY = "blocks"
+"""The stage of a run that has one."""
 
-    The hidden folder ``.NAME.prediction`` holds a lock that ends with its process, a description
-    of the run, and a line for each block done. What is written so far lies in temporary siblings
-    of the outputs; their names are in the description, so a new run knows what a dead one left.
-    An actor that outlives its killed driver does no harm: the next run has other temporary names,
-    and one that goes on writes the same blocks.
+
+class BlockLedger:
+    """List the tasks, stage by stage, whose files are safely written, beside the run's output.
+
+    The hidden folder ``.NAME.KIND`` holds a lock that ends with its process, a description of the
+    run, and a line for each task done; a run may keep files of its own in it. What is written so
+    far of the outputs lies in temporary siblings; their names are in the description, so a new run
+    knows what a dead one left. An actor that outlives its killed driver does no harm: the next run
+    has other temporary names, and one that goes on writes the same blocks.
     """
 
-    def __init__(self, output: Path, dataset: str | None, staged: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        dataset: str | None,
+        staged: Sequence[Path],
+        *,
+        kind: str = "prediction",
+    ) -> None:
         """Lock the ledger of an output.
 
         Args:
             output: the output's file or folder.
             dataset: its dataset, if it is an HDF5 file.
             staged: files or folders that the run writes beside, `output` among them.
+            kind: what the run makes, for sentences and the folder's name.
 
         Raises:
             InputError: another process is writing this output, or the folder permits no writing.
         """
         output = Path(os.path.realpath(output))
         name = output.name if dataset is None else f"{output.name}.{dataset.replace('/', '.')}"
-        self.path = output.with_name(f".{name}.prediction")
+        self.path = output.with_name(f".{name}.{kind}")
         self.token = ""
-        self.done: set[int] = set()
+        self._kind = kind
+        self._stages: dict[str, set[int]] = {}
         self._output, self._staged = output, [Path(os.path.realpath(path)) for path in staged]
         with refusing_failed_writes("--out", output):
             self._lock = self._take_lock()
@@ -54,12 +67,29 @@ class BlockLedger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def done(self) -> frozenset[int]:
+        """Return the tasks done of a run that has one stage."""
+        return self.done_in(ONLY)
+
+    @property
+    def n_done(self) -> int:
+        """Return how many tasks are done, of all stages."""
+        return sum(map(len, self._stages.values()))
+
+    def done_in(self, stage: str) -> frozenset[int]:
+        """Return the tasks of a stage that are done."""
+        return frozenset(self._stages.get(stage, ()))
+
     def begin(self, description: dict[str, Any]) -> None:
         """Start anew; what a dead process left of this output is removed."""
         self._remove_staged()
-        for name in (DONE_FILE, RUN_FILE):
-            (self.path / name).unlink(missing_ok=True)
-        self.token, self.done = new_token(), set()
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink()
+        self.token, self._stages = new_token(), {}
         described = {
             "run": description,
             "token": self.token,
@@ -82,32 +112,34 @@ class BlockLedger:
         described = self._described()
         if described is None or not (self.path / DONE_FILE).is_file():
             self.remove()
-            raise InputError(f"--resume: there is no unfinished prediction of {self._output}.")
+            raise InputError(f"--resume: there is no unfinished {self._kind} of {self._output}.")
         known = described["run"]
         for name, value in description.items():
             if json.dumps(known.get(name)) != json.dumps(value):
                 raise InputError(
-                    f"--resume: the unfinished prediction of {self._output} is another one, its "
+                    f"--resume: the unfinished {self._kind} of {self._output} is another one, its "
                     f"{name} was {json.dumps(known.get(name))} and is now {json.dumps(value)}."
                 )
         self.token = described["token"]
         if gone := [path for path in self._siblings(described) if not path.is_dir()]:
             raise InputError(
-                f"--resume: {gone[0]}, the unfinished prediction of {self._output}, is gone; "
+                f"--resume: {gone[0]}, the unfinished {self._kind} of {self._output}, is gone; "
                 "without --resume it starts anew."
             )
         lines = (self.path / DONE_FILE).read_bytes()
         whole_lines = lines[: lines.rfind(b"\n") + 1]
-        self.done = {int(line) for line in whole_lines.split()}
+        for line in whole_lines.decode().splitlines():
+            stage, _, task = line.rpartition(" ")
+            self._stages.setdefault(stage or ONLY, set()).add(int(task))
         os.truncate(self.path / DONE_FILE, len(whole_lines))
 
-    def record(self, *blocks: int) -> None:
-        """Note blocks whose files are on the disk; with none, that the outputs are laid out."""
+    def record(self, *tasks: int, stage: str = ONLY) -> None:
+        """Note tasks whose files are on the disk; with none, that the outputs are laid out."""
         with refusing_failed_writes("--out", self._output), (self.path / DONE_FILE).open("ab") as f:
-            f.write(b"".join(f"{block}\n".encode() for block in blocks))
+            f.write(b"".join(f"{stage} {task}\n".encode() for task in tasks))
             f.flush()
             os.fsync(f.fileno())
-        self.done.update(blocks)
+        self._stages.setdefault(stage, set()).update(tasks)
 
     def remove(self) -> None:
         """Remove the ledger and all that is unfinished, and give up the lock."""

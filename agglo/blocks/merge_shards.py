@@ -1,0 +1,62 @@
+"""The merges of all nodes, gathered into one merge tree where it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agglo.blocks.job import BlockJob
+from agglo.blocks.shard import read_shard
+from envs.merge_tree import MergeTree
+
+LARGEST_TREE = 10_000_000
+"""Superpixels up to which the merge tree is put into one file; it takes 1 GB to sort that."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounts:
+    """What was merged, counted.
+
+    Attributes:
+        n_superpixels: of the volume.
+        n_segments: clusters at the threshold.
+        n_scores: edges scored.
+        largest_graphs: for every level, the most clusters that a node of it had in memory.
+    """
+
+    n_superpixels: int
+    n_segments: int
+    n_scores: int
+    largest_graphs: list[int]
+
+
+def count_merges(job: BlockJob) -> MergeCounts:
+    """Count without keeping anything."""
+    n_superpixels, n_made, n_scores, largest = 0, 0, 0, []
+    for level in range(job.tree.n_levels):
+        largest.append(0)
+        for node in job.tree.nodes(level):
+            made = read_shard(job.table("merges", node), "ids", "heights", "n_scores")
+            largest[-1] = max(largest[-1], len(made["ids"]))
+            n_superpixels += len(made["ids"]) if level == 0 else 0
+            n_made += int(np.count_nonzero(made["heights"] >= job.threshold))
+            n_scores += int(made["n_scores"])
+    return MergeCounts(n_superpixels, n_superpixels - n_made, n_scores, largest)
+
+
+def gather_tree(job: BlockJob) -> MergeTree:
+    """Put the merges of all nodes into the order of one run over everything."""
+    tree = job.tree
+    n_nodes = tree.root + 1
+    names = ("merges", "ties", "heights")
+    shards = [read_shard(job.table("merges", node), *names) for node in range(n_nodes)]
+    merges, ties, heights = (np.concatenate([one[name] for one in shards]) for name in names)
+    ids = np.concatenate([read_shard(job.table("merges", b), "ids")["ids"] for b in tree.nodes(0)])
+    ids.sort()
+    order = np.lexsort((ties[:, 1], ties[:, 0], -heights))
+    return MergeTree(
+        ids,
+        np.searchsorted(ids, merges[order]).astype(np.int32),
+        heights[order].astype(np.float64),
+    )

@@ -1,0 +1,175 @@
+"""The tasks of a run over blocks, each a function of the job and of tables on disk alone."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from agglo.blocks.agglomeration import (
+    NodeMerges,
+    agglomerate_node,
+    joined_graph,
+    leaf_graph,
+    packed_graph,
+    unpacked_graph,
+)
+from agglo.blocks.homes import bucket_of, find_homes
+from agglo.blocks.job import SUPERPIXELS, BlockJob
+from agglo.blocks.names import NO_NAMES, NameTable, names_of
+from agglo.blocks.routes import (
+    Parcel,
+    added_parcels,
+    names_of_parcel,
+    packed_parcels,
+    parcels_of,
+    unpacked_parcel,
+)
+from agglo.blocks.shard import read_shard, write_shard
+from agglo.blocks.superpixels import block_superpixels
+from envs import statistics as st
+from envs.merge_tree import relabel
+from envs.region_graph import RegionGraph, build_region_graph, core_with_rim
+
+
+class TaskWork(NamedTuple):
+    """What a task took: seconds, and the most memory its process has had so far, in MB."""
+
+    seconds: float
+    peak_mb: float
+
+
+class BlockWorker:
+    """An actor that does one task at a time; what it knows is the job."""
+
+    def __init__(self, job: BlockJob) -> None:
+        self._job = job
+
+    def do(self, stage: str, task: int, sources: Sequence[int] = ()) -> TaskWork:
+        """Do a task of a stage; its result is on the disk when this returns."""
+        started = time.perf_counter()
+        TASKS[stage](self._job, task, sources)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        per_mb = 2**20 if sys.platform == "darwin" else 2**10
+        return TaskWork(time.perf_counter() - started, peak / per_mb)
+
+
+def make_superpixels(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
+    """Flood a block."""
+    box = job.tree.box(block)
+    superpixels = block_superpixels(
+        job.read_boundaries(box.slices), box, job.tree.shape, job.voxel_size_nm, job.watershed
+    )
+    job.output.write(box.start, superpixels, SUPERPIXELS)
+    job.output.sync(box.start, box.shape, SUPERPIXELS)
+
+
+def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
+    """Sum a block's voxels and faces."""
+    read, core = core_with_rim(job.tree.box(block).slices, job.tree.shape)
+    boundaries = job.read_boundaries(read)
+    graph = build_region_graph(
+        job.read_superpixels(read),
+        job.read_image(read),
+        boundaries,
+        voxel_size_nm=job.voxel_size_nm,
+        origin_vox=(read[0].start, read[1].start, read[2].start),
+        core=core,
+    )
+    bucket = bucket_of(graph.ids, job.n_buckets)
+    arrays = {
+        "ids": graph.ids,
+        "regions": graph.regions,
+        "edges": graph.edges,
+        "contacts": graph.contacts,
+        "highest": boundaries.max(),
+    }
+    for number in range(job.n_buckets):
+        here = bucket == number
+        arrays[f"{number}.ids"] = graph.ids[here]
+        arrays[f"{number}.is_inside"] = graph.regions[here, st.SIZE] > 0
+    write_shard(job.table("sums", block), arrays)
+
+
+def match_bucket(job: BlockJob, bucket: int, _: Sequence[int] = ()) -> None:
+    """Find the homes of the regions of a bucket."""
+    names = (f"{bucket}.ids", f"{bucket}.is_inside")
+    listed = [read_shard(job.table("sums", b), *names) for b in range(job.tree.n_blocks)]
+    homes = find_homes(*([one[name] for one in listed] for name in names))
+    arrays = {f"{block}": here for block, here in enumerate(homes)}
+    write_shard(job.table("homes", bucket), arrays)
+
+
+def route_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
+    """Share out the sums of a block among the nodes where they are added up."""
+    sums = read_shard(job.table("sums", block), "ids", "regions", "edges", "contacts")
+    graph = RegionGraph(**sums, voxel_size_nm=job.voxel_size_nm)
+    bucket = bucket_of(graph.ids, job.n_buckets)
+    homes = np.empty(graph.n_regions, np.int64)
+    for number in range(job.n_buckets):
+        homes[bucket == number] = read_shard(job.table("homes", number), f"{block}")[f"{block}"]
+    inside = graph.regions[:, st.SIZE] > 0
+    arrays = packed_parcels(parcels_of(graph, homes, job.tree))
+    arrays |= {"inside": graph.ids[inside], "homes": homes[inside]}
+    write_shard(job.table("routes", block), arrays)
+
+
+def agglomerate(job: BlockJob, node: int, sources: Sequence[int]) -> None:
+    """Merge what is ready in a node; `sources` are the blocks that have sums for it."""
+    parcel = added_parcels(_read_parcel(job, node, block) for block in sources)
+    level, size = job.tree.level(node), job.voxel_size_nm
+    if level == 0:
+        graph = leaf_graph(parcel, job.policy, size)
+    else:
+        children = [
+            unpacked_graph(read_shard(job.table("left", child)), size)
+            for child in job.tree.children(node)
+        ]
+        graph = joined_graph(children, parcel.contacts, job.policy, size)
+    made, left = agglomerate_node(graph, job.policy, level)
+    write_shard(job.table("left", node), packed_graph(left))
+    write_shard(job.table("merges", node), made._asdict())
+
+
+def name_clusters(job: BlockJob, node: int, _: Sequence[int] = ()) -> None:
+    """Look up what the clusters at the start of a node are called in the end."""
+    made = NodeMerges(**read_shard(job.table("merges", node)))  # type: ignore[arg-type]
+    above = NO_NAMES
+    if node != job.tree.root:
+        above = NameTable(**read_shard(job.table("names", job.tree.parent(node))))
+    names = names_of(made, above, job.threshold)
+    write_shard(job.table("names", node), names._asdict())
+
+
+def relabel_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
+    """Write a block of the segmentation."""
+    box = job.tree.box(block)
+    known = read_shard(job.table("routes", block), "inside", "homes")
+    ids, homes = known["inside"], known["homes"]
+    names = np.empty_like(ids)
+    for home in np.unique(homes).tolist():
+        here = homes == home
+        names[here] = NameTable(**read_shard(job.table("names", home))).of(ids[here])
+    segmentation = relabel(job.read_superpixels(box.slices), ids, names)
+    job.output.write(box.start, segmentation)
+    job.output.sync(box.start, box.shape)
+
+
+def _read_parcel(job: BlockJob, node: int, block: int) -> Parcel:
+    return unpacked_parcel(node, read_shard(job.table("routes", block), *names_of_parcel(node)))
+
+
+TASKS = {
+    "superpixels": make_superpixels,
+    "sums": sum_block,
+    "homes": match_bucket,
+    "routes": route_block,
+    "agglomeration": agglomerate,
+    "names": name_clusters,
+    "segmentation": relabel_block,
+}
+"""The stages in their order; a task of a stage needs the whole of the ones before."""
