@@ -15,6 +15,7 @@ import numpy as np
 from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
+from envs.error_calibration import ErrorCalibration
 from envs.features import SHAPE_FEATURE_NAMES
 from envs.merge_network import MergeNetwork, checked_network, mean_boundary_network
 
@@ -33,6 +34,7 @@ class Policy:
             merges, the best on the same training shards; the baseline.
         voxel_size_nm: of the training volumes, None if never stated.
         provenance: where it comes from, for people.
+        error: what its own expectation of VI stands for; None if that was not measured.
     """
 
     network: MergeNetwork
@@ -40,6 +42,7 @@ class Policy:
     mean_boundary_threshold: float
     voxel_size_nm: tuple[float, float, float] | None
     provenance: dict[str, Any]
+    error: ErrorCalibration | None = None
 
     def baseline(self) -> Policy:
         """Return mean-boundary agglomeration at the threshold of the training shards."""
@@ -61,6 +64,7 @@ def save_policy(folder: Path, policy: Policy) -> Path:
         "mean_boundary_threshold": policy.mean_boundary_threshold,
         "voxel_size_nm": policy.voxel_size_nm,
         "provenance": policy.provenance,
+        "error": None if policy.error is None else policy.error._asdict(),
     }
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **policy.network._asdict())
@@ -94,13 +98,14 @@ def load_policy(text: str, *, argument: str = "--policy") -> Policy:
         network = checked_network(arrays)
         if about["features"] != list(SHAPE_FEATURE_NAMES[: network.n_features]):
             raise InputError(f"{argument}: {path} was trained on other features than are computed.")
-        size = about["voxel_size_nm"]
+        size, error = about["voxel_size_nm"], about.get("error")  # files of old have none
         return Policy(
             network,
             float(about["threshold"]),
             float(about["mean_boundary_threshold"]),
             None if size is None else (float(size[0]), float(size[1]), float(size[2])),
             about["provenance"],
+            None if error is None else ErrorCalibration(**error),
         )
     except InputError:
         raise

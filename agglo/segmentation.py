@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agglo.doubt_file import doubts_path_of, save_doubts
 from agglo.policy_file import Policy
 from agglo.volumes import (
     Address,
@@ -23,6 +24,8 @@ from agglo.volumes import (
 from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
+from envs import statistics as st
+from envs.expected_error import expected_error, rank_doubts
 from envs.merge_tree import MergeTree, relabel
 from envs.region_graph import build_region_graph
 from envs.rollout import play_episode
@@ -42,7 +45,8 @@ def segment_volume(
     """Agglomerate superpixels under a policy; write the segmentation and, beside it, the tree.
 
     The tree is complete: it goes on below the threshold until nothing touches, so that any other
-    threshold can be cut from it.
+    threshold can be cut from it. A learned policy also says what VI it expects of the segmentation
+    and writes the table of its doubts.
 
     Args:
         policy: the merge policy.
@@ -85,12 +89,21 @@ def segment_volume(
         attributes={"threshold": cut, "policy": json.dumps(policy.provenance)},
     )
     save_tree(tree_path, tree)
-    return {
+    doubts_path = doubts_path_of(tree_path)
+    doubts_path.unlink(missing_ok=True)  # of what was replaced
+    results = {
         "n_superpixels": graph.n_regions,
         "n_segments": len(np.unique(clusters)),
         "threshold": cut,
         "merge_tree": str(tree_path),
     }
+    if policy.error is None:
+        return results
+    sizes = graph.regions[:, st.SIZE]
+    positions = graph.regions[:, st.REGION_POSITION : st.REGION_POSITION + 3]
+    save_doubts(doubts_path, rank_doubts(tree, sizes, positions, cut), tree.ids, tree.merges)
+    expected = policy.error(expected_error(tree, sizes, cut).vi)
+    return {**results, "expected_vi": expected, "doubts": str(doubts_path)}
 
 
 def tree_path_of(out: str) -> Path:

@@ -70,6 +70,11 @@ class Command:
             f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
             f"in {self.out}; merge tree in {results['merge_tree']}"
         )
+        if "expected_vi" in results:
+            console.out(
+                f"expected VI {results['expected_vi']:.2f} bits; decisions to look at first in "
+                f"{results['doubts']}"
+            )
         if self.json:
             write_json(self.json, results)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from agglo.training.exploration import Decisions, Exploration, explored, initial_contacts
 from agglo.training.shard import Shard
 from agglo.training.volume_set import VolumeSet, load_instance
+from envs import statistics as st
+from envs.expected_error import expected_error, final_vi
 from envs.instance import Instance
 from envs.merge_network import MergeNetwork, checked_network
+from envs.merge_tree import MergeTree
 from envs.rollout import Episode, play_episode
 from envs.trial_rollout import Label
 
@@ -32,6 +37,18 @@ class RolloutActor:
         """Play an episode as the policy would, without noise."""
         graph, truth, *_ = self._instance(shard)
         return play_episode(graph, _own(network), truth=truth, threshold=threshold)
+
+    def estimate(
+        self, shard: Shard, network: MergeNetwork, threshold: float
+    ) -> tuple[float, float] | None:
+        """Return the VI of a shard's segmentation and what its tree expects; None without truth."""
+        episode = self.play(shard, network, -np.inf)
+        graph = self._instance(shard).graph
+        if not episode.has_truth:
+            return None
+        tree = MergeTree.of_episode(graph.ids, episode)
+        expected = expected_error(tree, graph.regions[:, st.SIZE], threshold)
+        return final_vi(episode, threshold), expected.vi
 
     def _instance(self, shard: Shard) -> Instance:
         if shard not in self._instances:

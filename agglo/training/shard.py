@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,19 @@ def cut_shards(shapes: list[tuple[int, int, int]], shard_vox: tuple[int, int, in
                 for x0, x1 in zip(cuts[2], cuts[2][1:], strict=False):
                     shards.append(Shard(volume, (z0, y0, x0), (z1, y1, x1)))
     return shards
+
+
+def halve_shards(shards: list[Shard]) -> list[Shard]:
+    """Cut every shard in two along each axis that has more than one voxel."""
+    halves = []
+    for shard in shards:
+        cuts = [
+            [begin, (begin + end) // 2, end] if end - begin > 1 else [begin, end]
+            for begin, end in zip(shard.begin_vox, shard.end_vox, strict=True)
+        ]
+        for (z0, z1), (y0, y1), (x0, x1) in product(*map(pairwise, cuts)):
+            halves.append(Shard(shard.volume, (z0, y0, x0), (z1, y1, x1)))
+    return halves
 
 
 def split_shards(

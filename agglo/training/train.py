@@ -25,10 +25,11 @@ from agglo.training.exploration import Decisions, explored, initial_contacts
 from agglo.training.learner import Learner, LearnerConfig, Memory, Past
 from agglo.training.learners import make_learner, require_learner
 from agglo.training.rollout_actor import RolloutActor
-from agglo.training.shard import Shard, cut_shards, split_shards
+from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards
 from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
+from envs.error_calibration import fit_calibration
 from envs.features import N_FEATURES, N_SHAPE_FEATURES
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
@@ -42,7 +43,7 @@ _MEMORY = "memory_"
 class TrainConfig:
     """What a training run depends on; two runs with equal configurations are equal bit for bit."""
 
-    rounds: int = 5
+    rounds: int = 8
     """on-policy rounds after the flat start"""
     episodes: int = 2
     """exploring episodes per shard and round"""
@@ -54,7 +55,7 @@ class TrainConfig:
     """standard deviation of the noise on the logit while exploring"""
     record_floor: float = -1.0
     """decisions are recorded down to this logit, below 0 without being carried out"""
-    n_average: int = 3
+    n_average: int = 6
     """the policy is the mean logit of this many last networks"""
     shape_features: bool = False
     """let the network look at the shape of regions and contacts too"""
@@ -245,9 +246,19 @@ def _finish(
             "threshold_from": f"{len(validation)} validation shards" if validation else "logit 0",
             "config": asdict(config),
         },
+        fit_calibration(_estimate(pool, [*training, *validation], network, threshold)),
     )
     save_policy(folder.path, policy)
     return policy
+
+
+def _estimate(
+    pool: ActorPool, shards: list[Shard], network: MergeNetwork, threshold: float
+) -> list[tuple[float, float]]:
+    """Return VI and its expectation for every part with truth, shards halved along each axis."""
+    reference = ray.put(network)
+    tasks = [(i, (part, reference, threshold)) for i, part in enumerate(halve_shards(shards))]
+    return [pair for _, pair in pool.run("estimate", tasks) if pair is not None]
 
 
 def _seed(config: TrainConfig, *key: int) -> int:

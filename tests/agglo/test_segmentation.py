@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -8,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agglo.policy_file import Policy
+from agglo.doubt_file import COLUMNS
+from agglo.policy_file import Policy, load_policy, save_policy
 from agglo.segmentation import load_tree, save_tree, tree_path_of
 from agglo.volumes import open_volume
 from analysis.input_error import InputError
+from envs import statistics as st
+from envs.error_calibration import ErrorCalibration
+from envs.expected_error import expected_error
 from envs.merge_network import mean_boundary_network
 from envs.merge_tree import MergeTree, relabel
 from envs.region_graph import RegionGraph
@@ -93,6 +99,47 @@ def test_a_segmentation_is_what_the_policy_merges(
         f"{graph.n_regions} superpixels became {n_segments} segments in {out}; "
         f"merge tree in {results['merge_tree']}\n"
     )
+
+
+def test_a_policy_that_knows_its_error_says_what_is_doubtful(
+    capsys: pytest.CaptureFixture[str], policy: tuple[Path, Policy], path: Path, tissue: Tissue
+) -> None:
+    folder, learned = policy
+    sure = replace(learned, error=ErrorCalibration(2.0, 0.5, 0.1, 8))
+    run = path.with_name("run")
+    run.mkdir()
+    save_policy(run, sure)
+    assert load_policy(str(run)).error == sure.error
+    out = path.with_name("segmentation.zarr")
+    words = ("segment", *volume_options(path, *MAPS), "--out", out, "--overwrite")
+    said = agglo(capsys, *words, "--policy", run, "--json", path.with_name("results.json"))
+    assert said.status == 0
+    results = json.loads(path.with_name("results.json").read_text())
+    assert f"expected VI {results['expected_vi']:.2f} bits" in said.out
+    tree = load_tree(Path(results["merge_tree"]), argument="--tree")
+    graph = tissue.instance().graph
+    expected = expected_error(tree, graph.regions[:, st.SIZE], 0.25).vi
+    assert results["expected_vi"] == pytest.approx(0.5 + 2 * expected)
+    with Path(results["doubts"]).open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(tree.merges)
+    losses = [float(row["loss_bits"]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    for row in rows:
+        is_merged = int(row["is_merged"])
+        p_same, stakes = float(row["p_same"]), float(row["stakes_bits"])
+        assert float(row["loss_bits"]) == pytest.approx(
+            stakes * (1 - p_same if is_merged else p_same), rel=1e-3, abs=1e-6
+        )
+        names = {int(row["superpixel_a"]), int(row["superpixel_b"])}
+        assert len(names) == 2
+        assert names <= set(tree.ids.tolist())
+        place = [float(row[f"{axis}_vox"]) for axis in "zyx"]
+        assert all(0 <= x < n for x, n in zip(place, tissue.superpixels.shape, strict=True))
+    # a policy that does not know its error leaves no table of another one
+    assert agglo(capsys, *words, "--policy", folder).status == 0
+    assert not Path(results["doubts"]).exists()
 
 
 def test_the_tree_holds_every_threshold(

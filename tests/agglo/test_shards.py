@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agglo.training.shard import Shard, cut_shards, split_shards
+from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards
 from analysis.input_error import InputError
 
 SIDES = st.tuples(*3 * [st.integers(1, 20)])
@@ -20,6 +20,27 @@ def test_cut_shards_of_two_drawn_volumes() -> None:
     ]
     assert shards[1].box == (slice(0, 4), slice(0, 5), slice(4, 9))
     assert shards[1].shape == (4, 5, 5)
+
+
+def test_halves_of_a_drawn_shard() -> None:
+    assert halve_shards([Shard(3, (1, 2, 5), (2, 5, 9))]) == [
+        Shard(3, (1, 2, 5), (2, 3, 7)),
+        Shard(3, (1, 2, 7), (2, 3, 9)),
+        Shard(3, (1, 3, 5), (2, 5, 7)),
+        Shard(3, (1, 3, 7), (2, 5, 9)),
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(SIDES, min_size=1, max_size=3), SIDES)
+def test_halves_tile_what_the_shards_did(
+    shapes: list[tuple[int, int, int]], wanted: tuple[int, int, int]
+) -> None:
+    counts = [np.zeros(shape, int) for shape in shapes]
+    for half in halve_shards(cut_shards(shapes, wanted)):
+        assert min(half.shape) > 0
+        counts[half.volume][half.box] += 1
+    assert all((count == 1).all() for count in counts)
 
 
 @settings(max_examples=50, deadline=None)

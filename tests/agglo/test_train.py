@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("serial")
 def test_a_run_folder_tells_what_was_done(folder: Path, tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
-    config = quick_config(rounds=3)
+    config = quick_config(rounds=3, n_average=3)
     policy = train_on([folder / "1.h5"], tmp_path / "run", config, on_round=seen.append)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         *("checkpoints", "config.json", "lock", "metrics.jsonl", "policy.npz"),
@@ -67,6 +67,9 @@ def test_a_run_folder_tells_what_was_done(folder: Path, tmp_path: Path) -> None:
     for one, other in zip(loaded.network, policy.network, strict=True):
         assert one.tobytes() == other.tobytes()
     assert loaded.network.w1.shape[0] == 3, "the mean of the last three networks"
+    assert loaded.error == policy.error
+    assert loaded.error is not None
+    assert loaded.error.n_shards == 8 * 4, "four shards, each halved along three axes"
     assert loaded.threshold == 0.0
     assert loaded.voxel_size_nm == (8.0, 8.0, 8.0)
     assert loaded.provenance["threshold_from"] == "logit 0"
