@@ -47,6 +47,8 @@ class Arguments:
     """training time of a network, or of each iteration of one, instead of steps"""
     steps: int | None = None
     """training steps of a network, or of each iteration of one; by default those of runs.STEPS"""
+    cpus: int | None = None
+    """CPUs of a run; two runs of one CPU beside each other are faster than one after the other"""
     summary: bool = False
     """run nothing, make the tables of the runs that are there"""
     data_folder: Path = DATA
@@ -91,7 +93,7 @@ def compare(arguments: Arguments) -> None:
             rows.append(read_row(out, run))
             continue
         messages.print(f"{i + 1} of {len(runs)}: {run.name}, {run.budget}", markup=False)
-        rows.append(do_run(out, run, arguments.data_folder))
+        rows.append(do_run(out, run, arguments.data_folder, arguments.cpus))
         if rows[-1].failure:
             messages.print(f"  failed: {rows[-1].failure}", markup=False)
     results = {

@@ -37,17 +37,19 @@ class Arguments:
     """folder of the run, with its run.json"""
     data_folder: Path = DATA
     """folder of the data sets"""
+    cpus: int | None = None
+    """CPUs to compute on; all if not given"""
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m benchmarks.boundaries.run")
     try:
-        run_folder(arguments.folder, arguments.data_folder)
+        run_folder(arguments.folder, arguments.data_folder, arguments.cpus)
     except InputError as error:
         sys.exit(f"agglo: {error}")
 
 
-def run_folder(folder: Path, data_folder: Path) -> None:
+def run_folder(folder: Path, data_folder: Path, n_cpus: int | None = None) -> None:
     """Do what is left to do in a run folder, and write its row."""
     started = time.perf_counter()
     run = Run.read(folder / RUN_FILE)
@@ -55,7 +57,7 @@ def run_folder(folder: Path, data_folder: Path) -> None:
     file = data_folder / data_set.file
     in_commands = 0.0
     if not ((folder / "model" / "model.json").exists() and (folder / PREDICTION_FILE).exists()):
-        in_commands = train_and_predict(run, data_set, file, folder)
+        in_commands = train_and_predict(run, data_set, file, folder, n_cpus)
     measured_from = time.perf_counter()
     numbers: dict[str, float | None] = {**measure(data_set, file, folder)}
     numbers["measure_s"] = time.perf_counter() - measured_from
@@ -67,11 +69,13 @@ def run_folder(folder: Path, data_folder: Path) -> None:
     write_json(folder / ROW_FILE, {"run": run.described(), "numbers": numbers})
 
 
-def train_and_predict(run: Run, data_set: DataSet, file: Path, folder: Path) -> float:
+def train_and_predict(
+    run: Run, data_set: DataSet, file: Path, folder: Path, n_cpus: int | None
+) -> float:
     """Train and predict in one Ray session; return the seconds in training and prediction alone."""
     model, size = folder / "model", [str(edge) for edge in data_set.voxel_size_nm]
     before = training_costs(model)["train_s"] or 0.0
-    with ray_session():
+    with ray_session(n_cpus=n_cpus):
         if not (model / "model.json").exists():
             train = [
                 *("boundaries", "train", "--out", str(model), *run.training_words),

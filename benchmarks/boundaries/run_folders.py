@@ -20,8 +20,14 @@ _BOXED = re.compile(r"^\s*│(.*)│\s*$", re.MULTILINE)
 """A line of the box in which wrong arguments are reported."""
 
 
-def do_run(out: Path, run: Run, data_folder: Path) -> Row:
+def do_run(out: Path, run: Run, data_folder: Path, n_cpus: int | None = None) -> Row:
     """Return the row of a run, doing the run where there is none.
+
+    Args:
+        out: folder of all runs.
+        run: which.
+        data_folder: of the data sets.
+        n_cpus: that it computes on; all if None.
 
     Raises:
         InputError: its folder holds a run of the same name with other arguments.
@@ -33,7 +39,7 @@ def do_run(out: Path, run: Run, data_folder: Path) -> Row:
     folder.mkdir(exist_ok=True)
     (folder / FAILURE_FILE).unlink(missing_ok=True)
     write_json(folder / RUN_FILE, run.described(), argument="--out")
-    status = _in_child(folder.absolute(), data_folder.absolute())
+    status = _in_child(folder.absolute(), data_folder.absolute(), n_cpus)
     if status:
         log = (folder / LOG_FILE).read_text(errors="replace")
         write_json(folder / FAILURE_FILE, {"failure": sentence_of(log, status)}, argument="--out")
@@ -89,7 +95,7 @@ def sentence_of(log: str, status: int) -> str:
     return lines[-1] if lines else f"It ended with status {status} and said nothing."
 
 
-def _in_child(folder: Path, data_folder: Path) -> int:
+def _in_child(folder: Path, data_folder: Path, n_cpus: int | None) -> int:
     """Do a run in a process apart, which ends with this one; return its exit status."""
 
     def end(number: int, _: FrameType | None) -> None:
@@ -97,6 +103,7 @@ def _in_child(folder: Path, data_folder: Path) -> int:
 
     module = "benchmarks.boundaries.run"
     command = [sys.executable, "-m", module, "--folder", folder, "--data-folder", data_folder]
+    command += [] if n_cpus is None else ["--cpus", str(n_cpus)]
     previous = signal.signal(signal.SIGTERM, end)
     try:
         with (folder / LOG_FILE).open("wb") as log:

@@ -45,7 +45,8 @@ def test_the_sentence_of_a_failed_run(log: str, status: int, sentence: str) -> N
 def test_a_run_is_done_once_and_a_failed_one_again(tmp_path: Path, monkeypatch) -> None:
     statuses = [2, 0]
 
-    def child(folder: Path, _: Path) -> int:
+    def child(folder: Path, _: Path, n_cpus: int | None) -> int:
+        assert n_cpus is None
         assert Run.read(folder / RUN_FILE) == RUN
         assert not (folder / FAILURE_FILE).exists()
         status = statuses.pop(0)
