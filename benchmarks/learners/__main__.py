@@ -16,7 +16,8 @@ from agglo.cluster import ray_session
 from agglo.json_file import check_json, write_json
 from agglo.progress import console, progress, show_messages, show_table
 from agglo.training.learner import LEARNER_NAMES
-from benchmarks.learners.halves import Half, halves_of
+from analysis.input_error import InputError
+from benchmarks.learners.halves import Half, half_at, halves_of
 from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score
 
 NUMBERS = ("vi", "vi_split", "vi_merge", "adapted_rand_error")
@@ -26,8 +27,12 @@ NUMBERS = ("vi", "vi_split", "vi_merge", "adapted_rand_error")
 class Arguments:
     """Compare the learners on gala_fib or another volume, cut in two along an axis."""
 
-    data: Path
-    """HDF5 with raw, boundary_prob, superpixels and gt"""
+    data: Path | None = None
+    """HDF5 with raw, boundary_prob, superpixels and gt, to be cut in two"""
+    first: tuple[str, str, str, str] | None = None
+    """instead: image, boundaries, superpixels and labels of a volume ..."""
+    second: tuple[str, str, str, str] | None = None
+    """... and of another"""
     json: Path | None = None
     """write the numbers here"""
     axis: int = 2
@@ -50,7 +55,12 @@ def main() -> None:
     show_messages(logging.WARNING)
     if arguments.json:
         check_json(arguments.json)
-    first, second = halves_of(arguments.data.resolve(), arguments.axis, arguments.gap_vox)
+    if arguments.data:
+        first, second = halves_of(arguments.data.resolve(), arguments.axis, arguments.gap_vox)
+    elif arguments.first and arguments.second:
+        first, second = half_at("first", arguments.first), half_at("second", arguments.second)
+    else:
+        raise InputError("--data, or --first and --second, must be given.")
     ways = [(first, second), (second, first)]
     runs: list[Run] = []
     n_runs = len(ways) * len(arguments.learners) * arguments.seeds
@@ -72,8 +82,8 @@ def main() -> None:
             for train, test in ways
         }
     console.out(
-        f"{arguments.data}, two halves along {'zyx'[arguments.axis]}; VI in bits, truth 0 dropped, "
-        f"at the policy's own threshold (logit 0); mean ± sd over {arguments.seeds} seeds"
+        f"{arguments.data or 'two volumes'}; VI in bits, truth 0 dropped, at the policy's own "
+        f"threshold (logit 0); mean ± sd over {arguments.seeds} seeds"
     )
     for train, test in ways:
         show_way(train, test, runs, references[f"{train.name} → {test.name}"])

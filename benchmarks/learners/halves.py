@@ -1,4 +1,4 @@
-"""Two parts of a volume, each to be trained on and measured."""
+"""Two parts of a volume, or two volumes, each to be trained on and measured."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ VOXEL_NM = (10.0, 10.0, 10.0)
 
 
 class Half(NamedTuple):
-    """A part of the volume.
+    """What is trained on or measured.
 
     Attributes:
-        name: its range along the axis that is cut.
+        name: its range along the axis that is cut, or its place in the command.
         volumes: its addresses.
         shape: (z, y, x).
         instance: its region graph and truth.
@@ -52,12 +52,17 @@ def _half(data: Path, shape: tuple[int, ...], axis: int, extent: tuple[int, int]
     ranges = [(0, size) for size in shape]
     ranges[axis] = extent
     crop = "[" + ",".join(f"{begin}:{end}" for begin, end in ranges) + "]"
-    texts = [f"{data}:{name}{crop}" for name in DATASETS]
-    volumes, size = open_set(texts[0], texts[1], texts[2], texts[3], VOXEL_NM)
+    name = f"{'zyx'[axis]} {extent[0]}–{extent[1] - 1}"
+    image, boundaries, superpixels, labels = (f"{data}:{dataset}{crop}" for dataset in DATASETS)
+    return half_at(name, (image, boundaries, superpixels, labels))
+
+
+def half_at(name: str, texts: tuple[str, str, str, str]) -> Half:
+    """Read image, boundaries, superpixels and labels at four addresses."""
+    volumes, shape = open_set(*texts, VOXEL_NM)
     superpixels, labels = (
-        require_volume(open_volume(text, argument="--data"), "--data", "labels")
+        require_volume(open_volume(text, argument=f"--{name}"), f"--{name}", "labels")
         for text in texts[2:]
     )
-    instance = load_instance(volumes, Shard(0, (0, 0, 0), size))
-    name = f"{'zyx'[axis]} {extent[0]}–{extent[1] - 1}"
-    return Half(name, volumes, size, instance, superpixels, labels)
+    instance = load_instance(volumes, Shard(0, (0, 0, 0), shape))
+    return Half(name, volumes, shape, instance, superpixels, labels)
