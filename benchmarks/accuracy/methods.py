@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import Literal
 
 from benchmarks.accuracy.evidence import forest, mean_boundary
-from benchmarks.accuracy.flat import Flat
 from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.peer_methods import Linkage, Partition, Quantile
 from benchmarks.accuracy.references import greedy_oracle, majority, nothing
@@ -85,8 +84,15 @@ METHODS: dict[str, Method] = {
         has_seeds=True,
         needs=_CPP + _SKLEARN,
     ),
-    "flat": Method("flat network", Flat(), has_seeds=True),
+    "flat": Method("flat network", Trained("flat", ("--learner", "flat")), has_seeds=True),
+    "lash": Method("LASH", Trained("lash", ("--learner", "lash")), has_seeds=True),
+    "gala": Method("gala strategy", Trained("gala", ("--learner", "gala")), has_seeds=True),
+    "fitted-q": Method("fitted Q", Trained("fitted-q", ("--learner", "fitted-q")), has_seeds=True),
+    "policy-gradient": Method(
+        "policy gradient",
+        Trained("policy-gradient", ("--learner", "policy-gradient")),
+        has_seeds=True,
+    ),
     "on-policy": Method("on-policy network", Trained("on-policy"), "ours", has_seeds=True),
 }
-"""Rows by their name on the command line. A learner of `agglo train` is one more line:
-`"lash": Method("LASH", Trained("lash", ("--learner", "lash")), has_seeds=True)`."""
+"""Rows by their name on the command line."""

@@ -12,8 +12,7 @@ from agglo.volumes import write_volume
 from analysis.contingency import contingency_table
 from analysis.segmentation_scores import floor_scores, score_segmentation
 from benchmarks.accuracy.evidence import forest, mean_boundary
-from benchmarks.accuracy.flat import fit_flat
-from benchmarks.accuracy.learned import Trained, policy_numbers
+from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.methods import METHODS
 from benchmarks.accuracy.peer_methods import Linkage, Partition
 from benchmarks.accuracy.references import greedy_oracle, majority, nothing
@@ -154,17 +153,13 @@ def test_a_forest_learns_to_part_what_it_has_not_seen(trial: Trial) -> None:
     assert Linkage(forest)(trial)["vi"] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_flat_network_is_the_same_for_the_same_seed(trial: Trial) -> None:
-    network = fit_flat(trial.train, seed=1)
-    for first, second in zip(network, fit_flat(trial.train, seed=1), strict=True):
-        np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(network.w1, fit_flat(trial.train, seed=2).w1)
-    numbers = policy_numbers(trial.test, network, 0.0)
-    assert set(numbers) >= {"vi", "oracle_vi", "cpu_s", "merges_per_s", "threshold"}
-
-
 @pytest.mark.parametrize(
-    "name", [name for name in METHODS if name not in ("on-policy", "floor", "superpixels")]
+    "name",
+    [
+        name
+        for name, method in METHODS.items()
+        if not isinstance(method.work, Trained) and name not in ("floor", "superpixels")
+    ],
 )
 def test_every_method_that_needs_no_ray_merges_what_belongs_together(
     trial: Trial, name: str
