@@ -48,7 +48,7 @@ class LearnerConfig:
     """of AdamW, falling to 0 along a cosine"""
     weight_decay: float = 0.3
     """of AdamW"""
-    batch: int = 512
+    batch: int = 128
     """decisions in a batch"""
     epochs: int = 8
     """passes over all decisions in every round"""

@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(name: str, **changes: Any) -> TrainConfig:
     """Return a quick run of a learner; flat takes no rounds."""
-    known: dict[str, Any] = {"rounds": 5 if name == "flat" else 3, **changes}
+    known: dict[str, Any] = {"rounds": TrainConfig().rounds}
+    if name != "flat":
+        known = {"rounds": 3, "n_average": 3, **changes}
     config = quick_config(**known)
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, name=name))
 
