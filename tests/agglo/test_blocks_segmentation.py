@@ -16,7 +16,7 @@ import pytest
 import zarr
 
 from agglo.blocks import segmentation as module
-from agglo.blocks import shard, worker
+from agglo.blocks import shard, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
 from agglo.policy_file import Policy
 from agglo.pool import ActorPool
@@ -99,7 +99,7 @@ def at_once(
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ActorPool", HerePool)
+    monkeypatch.setattr(stages, "ActorPool", HerePool)
     monkeypatch.setattr(HerePool, "n_before", None)
 
 
@@ -146,6 +146,39 @@ def test_any_cutting_is_the_run_in_memory(
     n_most = results["largest_graphs"]
     assert all(n <= len(tree.ids) for n in n_most)
     assert results["stages"]["sums"]["tasks"] == results["n_blocks"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_tree_that_is_too_large_stays_in_shards(
+    run: Callable, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGEST_TREE", 10)
+    for may_replace in (False, True):
+        results = run(overwrite=may_replace)
+        assert sorted(os.listdir(tmp_path)) == ["s.merge_tree", "s.zarr"]
+    folder = tmp_path / "s.merge_tree"
+    assert results["merge_tree"] == str(folder)
+    assert sorted(os.listdir(folder)) == sorted(f"{node}.npz" for node in range(15))
+    shards = [dict(np.load(folder / f"{node}.npz")) for node in range(15)]
+    heights, merges = (np.concatenate([one[n] for one in shards]) for n in ("heights", "merges"))
+    tree = load_tree(at_once.with_name("s.merge_tree.npz"), argument="--tree")
+    np.testing.assert_array_equal(np.sort(heights)[::-1], tree.heights)
+    pairs = np.unique(tree.ids[tree.merges], axis=0)
+    np.testing.assert_array_equal(np.unique(merges, axis=0), pairs)
+    (tmp_path / "s.zarr").rename(tmp_path / "kept.zarr")
+    with pytest.raises(InputError, match=r"the merge tree .*s.merge_tree exists"):
+        run()
+
+
+@pytest.mark.usefixtures("here")
+def test_an_output_in_an_hdf5_file(run: Callable, at_once: Path, tmp_path: Path) -> None:
+    run(out=f"{tmp_path}/o.h5:a/seg")
+    assert sorted(os.listdir(tmp_path)) == ["o.a.seg.merge_tree.npz", "o.h5"]
+    written, expected = (
+        open_volume(text, argument="--out").read()
+        for text in (f"{tmp_path}/o.h5:a/seg", str(at_once))
+    )
+    np.testing.assert_array_equal(written, expected)
 
 
 @pytest.mark.usefixtures("here")
@@ -358,7 +391,7 @@ def test_the_command_on_ray(
                 os.kill(pids[0], signal.SIGKILL)
             return super().run(method, tasks, **how)
 
-    monkeypatch.setattr(module, "ActorPool", KilledPool)
+    monkeypatch.setattr(stages, "ActorPool", KilledPool)
     with caplog.at_level(logging.WARNING, "agglo"):
         assert agglo(capsys, *words, "--actors", 2, "--overwrite").status == 0
     assert len(killed) == 2
