@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("RAY_worker_niceness", "0")
+"""Ray's workers are at niceness 15 otherwise, and starve beside the tests of another process."""
 
 WITH_RAY = ("agglo", "interop")
 """Folders whose tests start Ray or whole commands: one process has them all, and their 2 CPUs."""
