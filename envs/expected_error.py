@@ -212,7 +212,7 @@ def _conditional_entropies(
     return max(0.0, given_truth), max(0.0, joint - _entropy(np.bincount(segment, voxels, n)))
 
 
-def _entropy(voxels: npt.NDArray[np.float64]) -> float:
+def _entropy(voxels: npt.NDArray[np.number]) -> float:
     """Return the entropy of parts with so many voxels, in bits."""
     share = voxels[voxels > 0] / voxels.sum()
     return float(-(share @ np.log2(share)))

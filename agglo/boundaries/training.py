@@ -10,7 +10,7 @@ from typing import Any
 
 from agglo.boundaries.dawmr_run import DawmrRun
 from agglo.boundaries.dawmr_training import train_dawmr
-from agglo.boundaries.model_folder import BoundaryModel, write_model
+from agglo.boundaries.model_folder import MODEL_VERSION, BoundaryModel, write_model
 from agglo.boundaries.network_choice import BoundaryConfig, Model, network_for
 from agglo.boundaries.network_training import share_out, train_networks
 from agglo.boundaries.training_volumes import (
@@ -99,6 +99,7 @@ def train_boundaries(
         require_learnable(seen, training, network)
     described_run = {
         "command": "boundaries train",
+        "model_version": MODEL_VERSION,  # checkpoints of another one hold other weights
         **asdict(config),
         "model": model,
         "loss": loss,

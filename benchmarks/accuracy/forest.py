@@ -41,7 +41,7 @@ def fit_forest(parts: Sequence[Contacts], seed: int) -> Any:
     Raises:
         InputError: all contacts are alike.
     """
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.ensemble import RandomForestClassifier  # pyright: ignore[reportMissingImports]
 
     features = np.concatenate([part.features[part.gains != 0] for part in parts])
     is_boundary = np.concatenate([part.gains[part.gains != 0] for part in parts]) < 0

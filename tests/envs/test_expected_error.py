@@ -38,7 +38,9 @@ def test_sure_decisions_leave_no_error() -> None:
     found = expected_error(tree, np.array([5, 6, 7]), 0.0)
     assert found.vi == found.deviation == 0.0
     found = expected_error(tree, np.array([5, 6, 7]), 100.0)  # nothing merged: one certain split
-    assert found.vi == pytest.approx(vi(np.array([1, 2, 3]), np.array([0, 0, 2]), [5, 6, 7]))
+    assert found.vi == pytest.approx(
+        vi(np.array([1, 2, 3]), np.array([0, 0, 2]), np.array([5, 6, 7]))
+    )
     assert found.merge.max() == 0.0
 
 

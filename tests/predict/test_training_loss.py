@@ -35,10 +35,10 @@ def batch() -> Batch:
 def _loss_and_gradient(
     batch: Batch, training: BoundaryTraining, *, structured: bool
 ) -> tuple[float, torch.Tensor]:
-    logits, *truth = batch
+    logits, target, known, labels = batch
     logits = logits.clone().requires_grad_()
     loss = training_loss(
-        *(logits, *truth, WEIGHTS),
+        *(logits, target, known, labels, WEIGHTS),
         network_config=NETWORK,
         training=training,
         structured=structured,

@@ -36,8 +36,8 @@ def test_a_mirrored_row_by_hand():
     mirrored[0, 0, 0] = [0.3, 0.2, 0.1]
     mirrored[3, 0, 0] = [9, 0.7, 0.6]  # edges of the row c, b, a: (outside), b–c, a–b
     found = turned_back(mirrored, Symmetry((0, 1, 2), (False, False, True)))
-    np.testing.assert_array_equal(found[0, 0, 0], np.float32([0.1, 0.2, 0.3]))
-    np.testing.assert_array_equal(found[3, 0, 0], np.float32([0, 0.6, 0.7]))
+    np.testing.assert_array_equal(found[0, 0, 0], np.array([0.1, 0.2, 0.3], np.float32))
+    np.testing.assert_array_equal(found[3, 0, 0], np.array([0, 0.6, 0.7], np.float32))
 
 
 def test_the_first_view_is_the_image():
