@@ -53,7 +53,8 @@ class BoundaryTraining:
             FIB-25 (U-Net 16/32/64, 4,000 steps, MALIS from step 2,000 on, one seed; sections 84 to
             119) the least VI over all thresholds was 1.440 by cross-entropy alone, 1.452, 1.471 and
             1.798 with weights 0.03, 0.2 and 1 and all pairs, and with at most 0.003 it was 1.299
-            with weight 3 and 1.662 with weight 10.
+            with weight 3 and 1.662 with weight 10. In two further seeds weight 3 had 1.487 and
+            1.926, cross-entropy 1.565 and 1.412: a bound helps, and whether MALIS does is open.
         blotc_reach_vox: see `LabelWarp`.
         averaging: the weights that are evaluated and kept are a running mean, of which a step
             leaves this share, less in the first steps; 0 keeps those of the last step. On FIB-25 (z
