@@ -125,12 +125,18 @@ def _x_log_x(n):
 
 
 @njit(cache=True)
+def bits_at_stake(a, b, n):
+    """Return v of two pure regions of a and b of n voxels, see the head of this file."""
+    return (_x_log_x(a + b) - _x_log_x(a) - _x_log_x(b)) / n
+
+
+@njit(cache=True)
 def stakes_of(merging, edge):
     """Return the bits of VI between the right and the wrong decision on two pure regions."""
     small, large = ordered_ends(merging.links, merging.places, merging.rows, merging.regions, edge)
     a, b = float(merging.regions[small, st.SIZE]), float(merging.regions[large, st.SIZE])
     n = float(merging.counters[N_VOXELS])
-    return (_x_log_x(a + b) - _x_log_x(a) - _x_log_x(b)) / n
+    return bits_at_stake(a, b, n)
 
 
 @njit(cache=True)

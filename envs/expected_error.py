@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from envs.merge_tree import MergeTree, joined_regions
+from envs.asking import bits_at_stake
+from envs.merge_tree import MergeTree, joined_regions, n_made
 from envs.rollout import Episode
 
 
@@ -91,7 +92,7 @@ def expected_error(
         raise ValueError(f"n_samples must be at least 1, got {n_samples}")
     rng = np.random.default_rng(seed)
     p_same = probabilities(tree.heights)
-    segment = joined_regions(len(tree.ids), tree.merges[: n_made(tree, threshold)])
+    segment = joined_regions(len(tree.ids), tree.merges[: n_made(tree.heights, threshold)])
     truth = np.empty(len(tree.ids), np.int64)
     split, merge = np.empty(n_samples), np.empty(n_samples)
     for k in range(n_samples):
@@ -122,7 +123,7 @@ def rank_doubts(
         raise ValueError(f"positions must have shape {(len(voxels), 3)}, got {np.shape(positions)}")
     stakes, centres = _stakes(tree.merges, voxels, np.array(positions, np.float64))
     p_same = probabilities(tree.heights)
-    is_made = np.arange(len(p_same)) < n_made(tree, threshold)
+    is_made = np.arange(len(p_same)) < n_made(tree.heights, threshold)
     loss = stakes * np.where(is_made, 1 - p_same, p_same)
     order = np.argsort(-loss, kind="stable")
     return Doubts(order, is_made[order], p_same[order], stakes[order], loss[order], centres[order])
@@ -130,19 +131,14 @@ def rank_doubts(
 
 def final_vi(episode: Episode, threshold: float) -> float:
     """Return the VI in bits of an episode that was played to the end, stopped at a threshold."""
-    made = np.searchsorted(-episode.heights, -threshold, side="right")
-    return float(episode.vi[0] - episode.gains_vi[:made].sum())
+    made = episode.gains_vi[: n_made(episode.heights, threshold)]
+    return float(episode.vi[0] - made.sum())
 
 
 def probabilities(heights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the logistic of heights (M,)."""
     small = np.exp(-np.abs(heights))
     return np.where(heights >= 0, 1, small) / (1 + small)
-
-
-def n_made(tree: MergeTree, threshold: float) -> int:
-    """Return how many merges of a tree a threshold makes."""
-    return int(np.searchsorted(-tree.heights, -threshold, side="right"))
 
 
 def _voxels_of(tree: MergeTree, sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -184,17 +180,14 @@ def _draw_truth(merges, is_same, voxels, out_truth):
 
 @njit(cache=True)
 def _stakes(merges, voxels, positions):
-    """Return what every merge is about: stakes (M,) and centroid of the smaller cluster (M, 3).
-
-    Stakes are [F(a + b) − F(a) − F(b)] / N, F(x) = x log2 x.
-    """
+    """Return what every merge is about: stakes (M,) and centroid of the smaller cluster (M, 3)."""
     cluster, where = voxels.copy(), positions.copy()
     n = voxels.sum()
     stakes, centres = np.empty(len(merges)), np.empty((len(merges), 3))
     for k in range(len(merges)):
         u, v = merges[k, 0], merges[k, 1]
         a, b = cluster[u], cluster[v]
-        stakes[k] = ((a + b) * np.log2(a + b) - a * np.log2(a) - b * np.log2(b)) / n
+        stakes[k] = bits_at_stake(a, b, n)
         centres[k] = where[u] / a if a < b else where[v] / b
         cluster[u] = a + b
         where[u] += where[v]

@@ -52,7 +52,7 @@ class MergeTree:
         A cluster is named by its smallest superpixel id. All merges of at least the threshold are
         made; since heights never increase, that is the episode stopped there.
         """
-        made = self.merges[: np.searchsorted(-self.heights, -threshold, side="right")]
+        made = self.merges[: n_made(self.heights, threshold)]
         return self.ids[joined_regions(len(self.ids), made)]
 
     def linkage_matrix(self) -> npt.NDArray[np.float64]:
@@ -104,6 +104,11 @@ class MergeTree:
         gone_at = np.full(len(self.ids), len(u))
         gone_at[v[::-1]] = when[::-1]
         return bool((gone_at[v] == when).all() and (gone_at[u] > when).all())
+
+
+def n_made(heights: npt.NDArray[np.float64], threshold: float) -> int:
+    """Return how many merges a threshold makes: those of at least so much, of (M,) heights."""
+    return int(np.searchsorted(-heights, -threshold, side="right"))
 
 
 def joined_regions(n_regions: int, merges: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

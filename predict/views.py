@@ -68,6 +68,8 @@ def turned_back(predicted: npt.NDArray[np.float32], view: Symmetry) -> npt.NDArr
     Returns:
         (4, z, y, x) float32, channels of the image's own axes.
     """
+    if view == ONE_VIEW[0]:
+        return predicted
     back = np.argsort(view.order)
     steps = tuple(slice(None, None, -1 if flip else 1) for flip in view.flips)
     shape = tuple(predicted.shape[1 + axis] for axis in back)

@@ -43,10 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(name: str, **changes: Any) -> TrainConfig:
     """Return a quick run of a learner; flat takes no rounds."""
-    known: dict[str, Any] = {"rounds": TrainConfig().rounds}
-    if name != "flat":
-        known = {"rounds": 3, "n_average": 3, **changes}
-    config = quick_config(**known)
+    rounds = {"rounds": TrainConfig().rounds} if name == "flat" else {"rounds": 3, "n_average": 3}
+    config = quick_config(**{**rounds, **changes})
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, name=name))
 
 
