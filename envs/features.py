@@ -3,8 +3,9 @@
 Features come in groups. `region_row` is the part that depends on one region, with what else is
 needed of it, and is recomputed only when that region changes; `candidate_features` assembles the
 vector of an edge: contact, smaller region, larger region, their relation and, where the network
-asks for it, shape. The smaller region comes first; equal sizes are ordered by smallest member, so
-the vector does not depend on the order of merges. Probabilities and grey values are scaled to 0..1.
+asks for it, shape (most of that in `envs.morphology`). The smaller region comes first; equal sizes
+are ordered by smallest member, so the vector does not depend on the order of merges. Probabilities
+and grey values are scaled to 0..1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from numba import njit
 
 from envs import statistics as st
+from envs.morphology import MORPHOLOGY_NAMES, morphology
 
 REGION_NAMES = (
     "log size",
@@ -55,8 +57,11 @@ SHAPE_NAMES = (
     "gyration radius / radius of smaller",
     "gyration radius / radius of larger",
     "gyration radius / radius of contact",
+    *MORPHOLOGY_NAMES,
 )
 
+N_GYRATION = len(SHAPE_NAMES) - len(MORPHOLOGY_NAMES)
+"""Features of shape that come before those of `envs.morphology`."""
 N_REGION = len(REGION_NAMES)
 ROW_SIZE = N_REGION
 """Column of a region row: number of voxels, rounded (which keeps their order)."""
@@ -100,10 +105,10 @@ def feature_bounds(n_features: int) -> tuple[npt.NDArray[np.float32], npt.NDArra
     for i, name in enumerate(SHAPE_FEATURE_NAMES[:n_features]):
         if ": log " in name:
             high[i] = _LOG_BOUND
+        elif "−" in name or "cosine" in name:
+            low[i] = -1
         elif "^(2/3)" in name or name.startswith("shape:"):
             high[i] = _RATIO_BOUND
-        elif "−" in name:
-            low[i] = -1
     return low, high
 
 
@@ -225,4 +230,17 @@ def candidate_features(
     out_features[s + 2] = spread_large / (unit * n_large ** (1.0 / 3.0))
     out_features[s + 3] = np.sqrt(_gyration(positions, edge, 0, area, 0.5, voxel_size)) / (
         unit * np.sqrt(area)
+    )
+    morphology(
+        regions,
+        positions,
+        small,
+        large,
+        edge,
+        n_small,
+        n_large,
+        area,
+        voxel_size,
+        s + N_GYRATION,
+        out_features,
     )

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from agglo.training.exploration import Decisions, Exploration
 from agglo.training.learner import LearnerConfig, Lesson, Memory, Past
 from agglo.training.network_fit import fit_regression, logits_of
+from envs.feature_groups import is_looked_at
 from envs.merge_network import MergeNetwork
 from envs.trial_rollout import Label
 
@@ -74,7 +75,8 @@ class FittedQ:
     ) -> Lesson:
         """Fit the rescaled targets."""
         y = targets.astype(np.float32)
-        network = fit_regression(features, y, self._config, seed, like=like)
+        looked_at = is_looked_at(self._config.features)
+        network = fit_regression(features, y, self._config, seed, like=like, looked_at=looked_at)
         loss = float(np.mean((logits_of(network, features) - y) ** 2))
         record = {"decisions": len(y), "loss": loss, "target_variance": float(y.var())}
         return Lesson(memory, network, record)

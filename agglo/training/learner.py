@@ -17,6 +17,7 @@ import tyro
 
 from agglo.training.exploration import Decisions, Exploration
 from analysis.input_error import InputError
+from envs.feature_groups import DEFAULT_GROUPS, GROUP_NAMES
 from envs.merge_network import MergeNetwork
 from envs.trial_rollout import LABELS, Label
 
@@ -52,6 +53,10 @@ class LearnerConfig:
     """decisions in a batch"""
     epochs: int = 8
     """passes over all decisions in every round"""
+    features: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(GROUP_NAMES) + "} ...")
+    ] = DEFAULT_GROUPS
+    """groups of features that the policy looks at"""
 
     def __post_init__(self) -> None:
         for name in ("hidden_1", "hidden_2", "batch", "epochs"):
@@ -62,6 +67,11 @@ class LearnerConfig:
             raise InputError(f"--learning-rate must be positive, not {self.learning_rate}.")
         if not 0 <= self.weight_decay < np.inf:
             raise InputError(f"--weight-decay must not be negative, but is {self.weight_decay}.")
+        if not self.features or not set(self.features) <= set(GROUP_NAMES):
+            raise InputError(
+                f"--features must be some of {', '.join(GROUP_NAMES)}, not "
+                f"{' '.join(self.features) or 'nothing'}."
+            )
 
 
 class Past(NamedTuple):

@@ -19,15 +19,16 @@ BatchLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def standardisation(
-    features: npt.NDArray[np.float32],
+    features: npt.NDArray[np.float32], looked_at: npt.NDArray[np.bool_] | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return mean (F,) and reciprocal standard deviation (F,) of features (D, F).
 
-    A feature that is constant gets the factor 0: what never varied in training is not looked at.
+    What is not to be looked at gets the factor 0, and so does a feature that is constant: what
+    never varied in training says nothing later.
     """
     wide = features.astype(np.float64)
     sd = wide.std(axis=0)
-    varies = sd > 1e-6
+    varies = (sd > 1e-6) & (True if looked_at is None else looked_at)
     scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
     return wide.mean(axis=0).astype(np.float32), scale.astype(np.float32)
 
@@ -72,6 +73,7 @@ def fit_regression(
     seed: int,
     *,
     like: MergeNetwork | None = None,
+    looked_at: npt.NDArray[np.bool_] | None = None,
 ) -> MergeNetwork:
     """Fit the mean of targets by least squares, on one thread.
 
@@ -81,8 +83,9 @@ def fit_regression(
         config: how to fit.
         seed: initial weights and order of batches.
         like: network whose standardisation is taken; that of the features if not given.
+        looked_at: (F,) bool, features that are; all if not given.
     """
-    mean, scale = standardisation(features) if like is None else like[:2]
+    mean, scale = standardisation(features, looked_at) if like is None else like[:2]
     with _one_thread():
         layers = _fit_layers((features - mean) * scale, targets, config, seed, nn.MSELoss())
     return _network_of(layers, mean, scale)

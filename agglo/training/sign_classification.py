@@ -15,6 +15,7 @@ import numpy.typing as npt
 from agglo.training.exploration import Decisions
 from agglo.training.learner import LearnerConfig, Lesson, Memory
 from agglo.training.network_fit import fit_network, standardisation
+from envs.feature_groups import is_looked_at
 from envs.merge_network import MergeNetwork
 
 
@@ -57,6 +58,7 @@ def classify(
     features: npt.NDArray[np.float32] = decisions["features"]
     if networks and not len(features):
         return Lesson({}, networks[-1], {"decisions": 0, "loss": 0.0, "accuracy": 1.0})
-    mean, scale = networks[0][:2] if networks else standardisation(features)
+    looked_at = is_looked_at(config.features)
+    mean, scale = networks[0][:2] if networks else standardisation(features, looked_at)
     network, scores = fit_network(features, decisions["is_good"], mean, scale, config, seed)
     return Lesson({}, network, {"decisions": len(features), **scores})

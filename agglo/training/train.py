@@ -30,7 +30,7 @@ from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
 from envs.error_calibration import fit_calibration
-from envs.features import N_FEATURES, N_SHAPE_FEATURES
+from envs.feature_groups import n_features_of
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
 from envs.rollout import Episode, play_episode
@@ -57,8 +57,6 @@ class TrainConfig:
     """decisions are recorded down to this logit, below 0 without being carried out"""
     n_average: int = 6
     """the policy is the mean logit of this many last networks"""
-    shape_features: bool = False
-    """let the network look at the shape of regions and contacts too"""
     seed: int = 0
     """seed of exploration, initial weights and choice of validation shards"""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -269,7 +267,7 @@ def _seed(config: TrainConfig, *key: int) -> int:
 
 def _blank_network(config: TrainConfig) -> MergeNetwork:
     """Return a network of zeros: the form that tells the actors how many features to compute."""
-    n_features = N_SHAPE_FEATURES if config.shape_features else N_FEATURES
+    n_features = n_features_of(config.learner.features)
     zero = np.zeros((1, 1), np.float32)
     return MergeNetwork(
         np.zeros(n_features, np.float32),

@@ -6,7 +6,9 @@ Run from the root: python -m benchmarks.learners --data GALA_FIB_TRAIN_H5 --json
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import tyro
 
 from agglo.cluster import ray_session
 from agglo.json_file import check_json, write_json
-from agglo.progress import console, progress, show_messages, show_table
-from agglo.training.learner import LEARNER_NAMES
+from agglo.progress import console, messages, progress, show_messages, show_table
+from agglo.training.learner import LEARNER_NAMES, LearnerConfig
 from analysis.input_error import InputError
 from benchmarks.learners.halves import Half, half_at, halves_of
 from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score
+from envs.feature_groups import DEFAULT_GROUPS
 
 NUMBERS = ("vi", "vi_split", "vi_merge", "adapted_rand_error")
 
@@ -43,6 +46,9 @@ class Arguments:
     """policies of every learner and half"""
     learners: tuple[str, ...] = LEARNER_NAMES
     """which of them"""
+    features: tuple[str, ...] = ("+".join(DEFAULT_GROUPS),)
+    """which groups of features they look at, sets of groups joined by +: each learner is trained
+    with each, which tells what a group is worth"""
     shard_vox: tuple[int, int, int] = (50, 50, 50)
     """wanted size of a shard"""
     batch: int = 64
@@ -53,6 +59,15 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="python -m benchmarks.learners")
     show_messages(logging.WARNING)
+    try:
+        compare(arguments)
+    except InputError as error:
+        messages.print(str(error), markup=False)
+        sys.exit(2)
+
+
+def compare(arguments: Arguments) -> None:
+    """Train and measure, print the tables and write the numbers."""
     if arguments.json:
         check_json(arguments.json)
     if arguments.data:
@@ -63,17 +78,15 @@ def main() -> None:
         raise InputError("--data, or --first and --second, must be given.")
     ways = [(first, second), (second, first)]
     runs: list[Run] = []
-    n_runs = len(ways) * len(arguments.learners) * arguments.seeds
+    learners = [
+        LearnerConfig(name=name, batch=arguments.batch, features=tuple(groups.split("+")))
+        for name, groups in product(arguments.learners, arguments.features)
+    ]
+    n_runs = len(ways) * len(learners) * arguments.seeds
     with ray_session(), progress("learners", n_runs) as bar:
-        for learner in arguments.learners:
-            for train, test in ways:
-                for seed in range(arguments.seeds):
-                    runs.append(
-                        train_and_score(
-                            train, test, learner, seed, arguments.shard_vox, arguments.batch
-                        )
-                    )
-                    bar.advance(learner=learner, vi=runs[-1].scores["vi"])
+        for learner, (train, test), seed in product(learners, ways, range(arguments.seeds)):
+            runs.append(train_and_score(train, test, learner, seed, arguments.shard_vox))
+            bar.advance(learner=learner.name, vi=runs[-1].scores["vi"])
         references = {
             f"{train.name} → {test.name}": {
                 **floor_of(test),
@@ -104,14 +117,16 @@ def main() -> None:
 def show_way(train: Half, test: Half, runs: list[Run], references: dict[str, Any]) -> None:
     """Print the table of one direction."""
     rows: list[tuple[object, ...]] = [
-        (name, *(f"{scores[number]:.3f}" for number in NUMBERS), "", "")
+        (name, "", *(f"{scores[number]:.3f}" for number in NUMBERS), "", "")
         for name, scores in references.items()
     ]
-    for learner in dict.fromkeys(run.learner for run in runs):
-        mine = [run for run in runs if (run.learner, run.train) == (learner, train.name)]
+    here = [run for run in runs if run.train == train.name]
+    for learner, features in dict.fromkeys((run.learner, run.features) for run in here):
+        mine = [run for run in here if (run.learner, run.features) == (learner, features)]
         rows.append(
             (
                 learner,
+                features,
                 *(spread([run.scores[number] for run in mine]) for number in NUMBERS),
                 spread([run.train_vi for run in mine]),
                 f"{sum(run.seconds for run in mine) / len(mine):.1f}",
@@ -119,7 +134,7 @@ def show_way(train: Half, test: Half, runs: list[Run], references: dict[str, Any
         )
     show_table(
         f"trained on {train.name}, measured on {test.name}",
-        ("", "VI", "split", "merge", "ARAND", "training VI", "s"),
+        ("", "features", "VI", "split", "merge", "ARAND", "training VI", "s"),
         rows,
     )
 

@@ -30,6 +30,7 @@ class Run:
 
     Attributes:
         learner: its name.
+        features: groups of features that it looks at, joined by "+".
         train: name of the half it was trained on.
         test: name of the half it was measured on.
         seed: of training.
@@ -40,6 +41,7 @@ class Run:
     """
 
     learner: str
+    features: str
     train: str
     test: str
     seed: int
@@ -52,15 +54,12 @@ class Run:
 def train_and_score(
     train: Half,
     test: Half,
-    learner: str,
+    learner: LearnerConfig,
     seed: int,
     shard_vox: tuple[int, int, int],
-    batch: int,
 ) -> Run:
     """Train on one half, on one actor, and measure on the other."""
-    config = TrainConfig(
-        seed=seed, shard_vox=shard_vox, learner=LearnerConfig(name=learner, batch=batch)
-    )
+    config = TrainConfig(seed=seed, shard_vox=shard_vox, learner=learner)
     records = []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +73,8 @@ def train_and_score(
         )
     seconds = time.perf_counter() - began
     return Run(
-        learner,
+        learner.name,
+        "+".join(learner.features),
         train.name,
         test.name,
         seed,

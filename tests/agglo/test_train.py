@@ -12,8 +12,10 @@ import pytest
 from agglo.policy_file import load_policy
 from agglo.training.shard import cut_shards, split_shards
 from agglo.training.threshold import best_threshold
+from agglo.training.train import TrainConfig
 from agglo.training.volume_set import load_instance
-from envs.features import N_SHAPE_FEATURES
+from envs.feature_groups import GROUP_NAMES, group_of
+from envs.features import FEATURE_NAMES, N_SHAPE_FEATURES
 from envs.merge_network import mean_boundary_network
 from envs.rollout import play_episode
 from tests.agglo.small_volumes import (
@@ -113,6 +115,20 @@ def test_the_scores_in_the_log_are_those_of_the_policy(folder: Path, tmp_path: P
         assert played <= np.mean(by_other) + 1e-9
 
 
+def looking_at(config: TrainConfig, groups: tuple[str, ...]) -> TrainConfig:
+    learner = dataclasses.replace(config.learner, features=groups)
+    return dataclasses.replace(config, learner=learner)
+
+
+@pytest.mark.usefixtures("serial")
+def test_a_policy_does_not_look_at_other_groups(folder: Path, tmp_path: Path) -> None:
+    config = looking_at(quick_config(rounds=1), ("boundary",))
+    network = train_on([folder / "1.h5"], tmp_path / "run", config).network
+    for name, scale in zip(FEATURE_NAMES, network.scale.tolist(), strict=True):
+        assert scale == 0 or group_of(name) == "boundary", name
+    assert (network.scale != 0).sum() > 5
+
+
 @pytest.mark.usefixtures("serial")
 def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None:
     base = quick_config(rounds=1)
@@ -123,7 +139,8 @@ def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None
         "noise": dataclasses.replace(base, noise=2.0),
         "floor": dataclasses.replace(base, record_floor=-3.0),
         "average": dataclasses.replace(base, n_average=1),
-        "shape": dataclasses.replace(base, shape_features=True),
+        "shape": looking_at(base, GROUP_NAMES),
+        "grey": looking_at(base, ("grey",)),
         "shards": dataclasses.replace(base, shard_vox=(16, 40, 40)),
         "epochs": dataclasses.replace(base, learner=dataclasses.replace(base.learner, epochs=5)),
     }

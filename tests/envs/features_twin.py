@@ -99,4 +99,53 @@ def _shape(
         "gyration radius / radius of smaller": spread_one / (unit * len(one) ** (1 / 3)),
         "gyration radius / radius of larger": spread_other / (unit * len(other) ** (1 / 3)),
         "gyration radius / radius of contact": _gyration_nm(between) / (unit * len(faces) ** 0.5),
+        **_morphology(one, other, between, voxel_size),
+    }
+
+
+def _morphology(
+    one: npt.NDArray[np.float64],
+    other: npt.NDArray[np.float64],
+    between: npt.NDArray[np.float64],
+    voxel_size: npt.NDArray,
+) -> dict[str, float]:
+    """Take positions (N, 3) in nm; principal axes by way of eigenvalues."""
+    own = np.diag(voxel_size**2 / 12)
+
+    def covariance(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.cov(positions.T, bias=True) + own
+
+    def anisotropy(matrix: npt.NDArray[np.float64]) -> float:
+        values = np.linalg.eigvalsh(matrix)
+        return float(np.sqrt(1.5 * ((values - values.mean()) ** 2).sum() / (values**2).sum()))
+
+    def fill(positions: npt.NDArray[np.float64]) -> float:
+        semi_axes = np.sqrt(5 * np.linalg.eigvalsh(covariance(positions)))
+        return float(len(positions) * np.prod(voxel_size) / (4 / 3 * np.pi * np.prod(semi_axes)))
+
+    short = np.prod(voxel_size) ** (2 / 3) / 12
+
+    def share(matrix: npt.NDArray[np.float64], along: npt.NDArray[np.float64]) -> float:
+        return float(along @ matrix @ along / ((along @ along + short) * np.trace(matrix)))
+
+    a, b, c = map(covariance, (one, other, between))
+    both = np.concatenate([one, other])
+    there, back = between.mean(0) - one.mean(0), other.mean(0) - between.mean(0)
+    return {
+        "anisotropy of smaller": anisotropy(a),
+        "anisotropy of larger": anisotropy(b),
+        "anisotropy of contact": anisotropy(c),
+        "anisotropy of both": anisotropy(covariance(both)),
+        "ellipsoid fill of smaller": fill(one),
+        "ellipsoid fill of larger": fill(other),
+        "ellipsoid fill of both": fill(both),
+        "alignment of smaller and larger": float(
+            np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
+        ),
+        "variance of smaller towards contact": share(a, there),
+        "variance of larger towards contact": share(b, back),
+        "variance of contact along centroids": share(c, there + back),
+        "cosine of the bend at the contact": float(
+            there @ back / np.sqrt((there @ there + short) * (back @ back + short))
+        ),
     }

@@ -41,8 +41,8 @@ def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_the_page_says_in_numbers() -> None:
     whole, merging = AgglomerationEnv(), merging_env()
     assert [env.dynamics.n_actions for env in (whole, merging)] == [4 * 16 + 1, 16 + 1]
-    assert (N_FEATURES, N_SHAPE_FEATURES) == (41, 45)
-    assert len(candidate_names(45)) == 47
+    assert (N_FEATURES, N_SHAPE_FEATURES) == (41, 57)
+    assert len(candidate_names(57)) == 59
     assert Prices() == Prices(merge=0.0, query=0.01, reimage=1.0, stop=0.0)
     for name in (*OBJECTIVES, envs.ENVIRONMENT_ID, envs.MERGING_ID):
         assert f"`{name}`" in PAGE

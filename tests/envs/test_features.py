@@ -37,7 +37,7 @@ def features_of(
 
 def test_names_and_numbers_agree() -> None:
     assert len(FEATURE_NAMES) == N_FEATURES == 41
-    assert len(SHAPE_FEATURE_NAMES) == N_SHAPE_FEATURES == 45
+    assert len(SHAPE_FEATURE_NAMES) == N_SHAPE_FEATURES == 57
     assert len(set(SHAPE_FEATURE_NAMES)) == N_SHAPE_FEATURES
     assert SHAPE_FEATURE_NAMES[:N_FEATURES] == FEATURE_NAMES
 
