@@ -14,7 +14,7 @@ from agglo.progress import console, progress
 from agglo.run_folder import RunFolder
 from agglo.training.learners import require_learner
 from agglo.training.train import TrainConfig, train_policy
-from agglo.training.volume_set import open_set
+from agglo.training.volume_set import open_sets
 from analysis.input_error import InputError
 
 logger = logging.getLogger(__name__)
@@ -55,21 +55,11 @@ class Command:
         """Train, printing a line a round."""
         require_learner(self.config.learner, self.config)
         require_lasting(self.out)
-        numbers = [len(self.image), len(self.boundaries), len(self.superpixels), len(self.labels)]
-        if len(set(numbers)) != 1 or 0 in numbers:
-            raise InputError(
-                f"--image, --boundaries, --superpixels and --labels must name equally many "
-                f"volumes, one or more; seen {numbers[0]}, {numbers[1]}, {numbers[2]} and "
-                f"{numbers[3]}."
-            )
         if self.actors is not None and self.actors < 1:
             raise InputError(f"--actors must be at least 1, not {self.actors}.")
-        sets = [
-            open_set(*texts, self.voxel_size_nm)
-            for texts in zip(
-                self.image, self.boundaries, self.superpixels, self.labels, strict=True
-            )
-        ]
+        volumes, shapes = open_sets(
+            self.image, self.boundaries, self.superpixels, self.labels, self.voxel_size_nm
+        )
         with ray_session(), progress("training", self.config.n_rounds) as bar:
 
             def on_round(record: dict[str, Any]) -> None:
@@ -77,8 +67,8 @@ class Command:
                 bar.advance(record["round"] + 1 - bar.n_done, vi=record["train_vi"])
 
             policy = train_policy(
-                [volumes for volumes, _ in sets],
-                [shape for _, shape in sets],
+                volumes,
+                shapes,
                 self.config,
                 self.out,
                 n_actors=self.actors,

@@ -123,17 +123,61 @@ def train_policy(
         InputError: where volumes or run folder are not what they should be.
     """
     require_learner(config.learner, config)
-    training, validation = split_shards(
-        cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
-    )
+    training, _ = _division(cut_shards(shapes, config.shard_vox), config)
+    # The pool first: a run that is there is not replaced by one that finds no place.
+    with rollout_pool(volumes, len(training), n_actors) as pool:
+        return train_run(
+            pool,
+            volumes,
+            shapes,
+            config,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            on_round=on_round,
+        )
+
+
+def rollout_pool(volumes: list[VolumeSet], n_shards: int, n_actors: int | None) -> ActorPool:
+    """Start rollout actors: so many, or one for each CPU, but not more than there are shards."""
     if n_actors is None:
-        n_actors = max(1, min(len(training), int(ray.cluster_resources().get("CPU", 1))))
+        n_actors = max(1, min(n_shards, int(ray.cluster_resources().get("CPU", 1))))
+    return ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors)
+
+
+def train_run(
+    pool: ActorPool,
+    volumes: list[VolumeSet],
+    shapes: list[tuple[int, int, int]],
+    config: TrainConfig,
+    out: Path,
+    *,
+    shards: list[Shard] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_round: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> Policy:
+    """Train a merge policy on actors that are there, see `train_policy`, and write its run folder.
+
+    Args:
+        pool: rollout actors of these volumes.
+        volumes: addresses of the training volumes.
+        shapes: their shapes.
+        config: what the result depends on.
+        out: the run folder.
+        shards: what there is to train and validate on; all of the volumes if not given.
+        resume: go on from the last checkpoint of a run with the same configuration.
+        overwrite: replace a run that exists.
+        on_round: told the record of every round.
+
+    Raises:
+        InputError: where volumes or run folder are not what they should be.
+    """
     stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
-    with (
-        # The pool first: a run that is there is not replaced by one that finds no place.
-        ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors) as pool,
-        RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
-    ):
+    if shards is not None:
+        stated["shards"] = shards
+    training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
+    with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
         learner = config.make_learner()
         _warm_kernels(config, learner)
         progress = _restored(folder)
@@ -159,6 +203,11 @@ def train_policy(
             _save(folder, progress)
             on_round(record)
         return _finish(folder, pool, training, validation, progress, volumes, config)
+
+
+def _division(shards: list[Shard], config: TrainConfig) -> tuple[list[Shard], list[Shard]]:
+    """Return the shards to train on, and those to validate on."""
+    return split_shards(shards, config.validation_shards, config.seed)
 
 
 def _collect(
@@ -197,7 +246,7 @@ def _require_two_kinds(contacts: list[Decisions]) -> None:
         )
 
 
-def _play(
+def play_shards(
     pool: ActorPool, shards: list[Shard], network: MergeNetwork, threshold: float
 ) -> list[Episode]:
     """Play every shard once without noise."""
@@ -212,7 +261,7 @@ def _measure(
     """Return mean VI of the shards before and after an episode, where there are shards."""
     if not shards:
         return {}
-    episodes = [episode for episode in _play(pool, shards, network, 0.0) if episode.has_truth]
+    episodes = [episode for episode in play_shards(pool, shards, network, 0.0) if episode.has_truth]
     if not episodes:
         return {}
     return {
@@ -234,8 +283,8 @@ def _finish(
     network = average(progress.networks)
     threshold = 0.0
     if validation:
-        threshold, _ = best_threshold(_play(pool, validation, network, -np.inf))
-    key, _ = best_threshold(_play(pool, training, mean_boundary_network(0.0), -np.inf))
+        threshold, _ = best_threshold(play_shards(pool, validation, network, -np.inf))
+    key, _ = best_threshold(play_shards(pool, training, mean_boundary_network(0.0), -np.inf))
     policy = Policy(
         network,
         threshold,
