@@ -9,6 +9,7 @@ from typing import Any
 
 from agglo.cluster import ray_session, require_lasting
 from agglo.commands.options import VoxelSizeNm
+from agglo.event_files import require_tensorboard
 from agglo.json_file import write_json
 from agglo.progress import console, progress
 from agglo.run_folder import RunFolder
@@ -48,6 +49,8 @@ class Command:
     """go on from the last checkpoint in OUT"""
     overwrite: bool = False
     """replace a run that exists"""
+    tensorboard: bool = False
+    """write the records to OUT/tensorboard as event files too (extra `tensorboard`)"""
     json: Path | None = None
     """write the results here"""
 
@@ -55,6 +58,8 @@ class Command:
         """Train, printing a line a round."""
         require_learner(self.config.learner, self.config)
         require_lasting(self.out)
+        if self.tensorboard:
+            require_tensorboard()
         if self.actors is not None and self.actors < 1:
             raise InputError(f"--actors must be at least 1, not {self.actors}.")
         volumes, shapes = open_sets(
@@ -74,6 +79,7 @@ class Command:
                 n_actors=self.actors,
                 resume=self.resume,
                 overwrite=self.overwrite,
+                tensorboard=self.tensorboard,
                 on_round=on_round,
             )
         console.out(

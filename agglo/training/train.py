@@ -104,6 +104,7 @@ def train_policy(
     n_actors: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
     on_round: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> Policy:
     """Train a merge policy and write its run folder.
@@ -117,6 +118,7 @@ def train_policy(
             not more than there are shards, if not given.
         resume: go on from the last checkpoint of a run with the same configuration.
         overwrite: replace a run that exists.
+        tensorboard: write the records for TensorBoard too.
         on_round: told the record of every round.
 
     Raises:
@@ -134,6 +136,7 @@ def train_policy(
             out,
             resume=resume,
             overwrite=overwrite,
+            tensorboard=tensorboard,
             on_round=on_round,
         )
 
@@ -155,6 +158,7 @@ def train_run(
     shards: list[Shard] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
     on_round: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> Policy:
     """Train a merge policy on actors that are there, see `train_policy`, and write its run folder.
@@ -168,6 +172,7 @@ def train_run(
         shards: what there is to train and validate on; all of the volumes if not given.
         resume: go on from the last checkpoint of a run with the same configuration.
         overwrite: replace a run that exists.
+        tensorboard: write the records for TensorBoard too.
         on_round: told the record of every round.
 
     Raises:
@@ -178,6 +183,8 @@ def train_run(
         stated["shards"] = shards
     training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
     with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
+        if tensorboard:
+            folder.write_events()
         learner = config.make_learner()
         _warm_kernels(config, learner)
         progress = _restored(folder)

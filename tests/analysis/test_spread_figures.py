@@ -4,6 +4,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from analysis.input_error import InputError
 from analysis.spread_figures import spread_figure
@@ -17,11 +18,14 @@ def test_every_group_is_a_row_with_its_mean_and_sd():
     assert [label.get_text() for label in axis.get_yticklabels()] == list(GROUPS)
     assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first on top"
     assert axis.get_xlabel() == "VI, bits"
-    means = [float(bar.lines[0].get_xdata()[0]) for bar in axis.containers]
+    bars = [bar for bar in axis.containers if isinstance(bar, ErrorbarContainer)]
+    means = [np.asarray(bar.lines[0].get_xdata())[0] for bar in bars]
     assert means == [2.0, 4.0, 1.0]
-    reach = [np.ptp(bar.lines[2][0].get_segments()[0][:, 0]) for bar in axis.containers]
+    reach = [np.ptp(bar.lines[2][0].get_segments()[0][:, 0]) for bar in bars]
     np.testing.assert_allclose(reach, [2.0, 0.0, 2 * 0.5**0.5])
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["floor 0.250"]
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["floor 0.250"]
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
