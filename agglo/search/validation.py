@@ -8,9 +8,9 @@ import numpy as np
 import ray
 
 from agglo.pool import ActorPool
+from agglo.training.rollouts import play_shards
 from agglo.training.shard import Shard
 from agglo.training.threshold import best_threshold
-from agglo.training.train import play_shards
 from analysis.input_error import InputError
 from envs.expected_error import final_vi
 from envs.merge_network import MergeNetwork, mean_boundary_network
