@@ -21,6 +21,7 @@ COMMANDS = {
     ("boundaries", "predict"): "predict a boundary map and affinities",
     ("superpixels",): "cut a boundary map into watershed superpixels",
     ("train",): "train the merge policy by on-policy rollouts on Ray",
+    ("search",): "train several configurations of it with several seeds; rank them, keep the best",
     ("segment",): "apply a merge policy; write segmentation and merge tree",
     ("evaluate",): "measure a segmentation or a boundary map against labels",
     ("replay",): "record an episode for the notebook",

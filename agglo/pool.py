@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import ray
 from ray import exceptions as ray_exceptions
 
+from agglo.actor_host import ActorHost
+from agglo.actor_room import actor_room, check_actor_room
 from agglo.cluster import describe_resources
-from analysis.input_error import InputError
 
 MAX_DEATHS = 3
 """An actor's death is taken for the task's own doing when it has happened this often."""
 
 PATIENCE_S = 30.0
 """Without any event for so long, the pool looks whether its actors can still be placed."""
+
+POLL_S = 0.05
+"""A flow that has no task for a free actor looks so often whether there is one."""
 
 _LOST = (
     ray_exceptions.RayActorError,
@@ -32,34 +35,10 @@ _LOST = (
 
 Key = TypeVar("Key", bound=Hashable)
 
+_Drawn: TypeAlias = tuple[Any, str, tuple[Any, ...]]
+"""Key, method and arguments of a task."""
+
 logger = logging.getLogger(__name__)
-
-
-class _Host:
-    """Hold one instance of the pool's class in an actor process.
-
-    The instance is made by a method and not by the actor's constructor, because Ray reports an
-    exception in a constructor as the actor's death and drops its type.
-    """
-
-    def __init__(self, actor_class: type, *arguments: Any) -> None:
-        self._actor_class = actor_class
-        self._arguments = arguments
-        self._instance: Any = None
-
-    def __repr__(self) -> str:
-        return self._actor_class.__name__
-
-    def start(self) -> int:
-        self._instance = self._actor_class(*self._arguments)
-        return os.getpid()
-
-    def run(self, method: str, *arguments: Any) -> Any:
-        return getattr(self._instance, method)(*arguments)
-
-    def run_apart(self, method: str, *arguments: Any) -> tuple[None, Any]:
-        """Return a receipt, which tells that all went well, apart from the result."""
-        return None, self.run(method, *arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +53,7 @@ class _Task:
 
     actor: _Actor
     key: Any
+    method: str
     arguments: tuple[Any, ...]
     payload: Any
 
@@ -111,18 +91,18 @@ class ActorPool:
         Raises:
             InputError: the cluster can never place so many actors of this size.
         """
-        if n_actors < 1:
-            raise InputError(f"n_actors: at least one actor is needed, {n_actors} asked for.")
-        _check_room(n_actors, num_cpus, num_gpus)
+        check_actor_room(n_actors, num_cpus, num_gpus)
         self._name = actor_class.__name__
         self._arguments = (actor_class, *arguments)
-        self._host = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0)(_Host)
+        self._host = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0)(ActorHost)
         self._n_actors, self._num_cpus, self._num_gpus = n_actors, num_cpus, num_gpus
         self._starting: dict[Any, Any] = {}  # reference to the pid -> actor handle
         self._idle: list[_Actor] = []
         self._busy: dict[Any, _Task] = {}  # by the reference that tells of its end
         self._n_failed_starts = 0
         self._is_closed = False
+        self.busy_seconds = 0.0
+        """For how long the actors' methods have run, all together."""
         self._fill()
 
     def __enter__(self) -> ActorPool:
@@ -151,12 +131,11 @@ class ActorPool:
             RuntimeError: a task killed its actor `MAX_DEATHS` times, or no actor can be placed.
             Exception: whatever a task raised, as it raised it; tasks still running are ended.
         """
-        if self._is_closed:
-            raise RuntimeError("the pool is closed")
-        self._fill()
+        self._open()
         results: dict[Any, Any] = {}
+        source = iter(tasks)
         try:
-            for key, result in self._arrivals(method, iter(tasks)):
+            for key, result in self._arrivals(lambda: _next(source, method)):
                 results[key] = result
                 if on_result is not None:
                     on_result(key, result)
@@ -183,24 +162,52 @@ class ActorPool:
         Raises:
             ValueError, RuntimeError, Exception: as `run`.
         """
-        if self._is_closed:
-            raise RuntimeError("the pool is closed")
-        self._fill()
+        self._open()
         order: deque[Any] = deque()
         arrived: dict[Any, Any] = {}
+        source = iter(tasks)
 
-        def drawn() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-            for task in tasks:
+        def draw() -> _Drawn | None:
+            task = _next(source, method) if len(order) < max(1, ahead) else None
+            if task is not None:
                 order.append(task[0])
-                yield task
+            return task
 
         try:
-            has_room = lambda: len(order) < max(1, ahead)  # noqa: E731
-            for key, payload in self._arrivals(method, drawn(), apart=True, may_draw=has_room):
+            for key, payload in self._arrivals(draw, apart=True):
                 arrived[key] = payload
                 while order and order[0] in arrived:
                     first = order.popleft()
                     yield first, arrived.pop(first)
+        except GeneratorExit:
+            self._finish_busy()
+            raise
+        except BaseException:
+            self._drop_busy()
+            raise
+
+    def flow(
+        self, draw: Callable[[], tuple[Key, str, tuple[Any, ...]] | None]
+    ) -> Generator[tuple[Key, Any] | None, None, None]:
+        """Work for ever on tasks that come up on the way, and yield (key, result) as they arrive.
+
+        None is yielded where no result arrived for `POLL_S` while an actor was free, so that the
+        caller sees to what else there is, which may make a task of it. A caller that has enough
+        closes the generator, which waits for the tasks under way.
+
+        Args:
+            draw: asked whenever an actor is free; returns key, method and arguments of the next
+                task, or None where there is none at the moment. Keys are unique.
+
+        Raises:
+            ValueError, RuntimeError, Exception: as `run`.
+        """
+        self._open()
+        try:
+            while True:
+                yield from self._arrivals(draw, polls=True)
+                time.sleep(POLL_S)
+                yield None
         except GeneratorExit:
             self._finish_busy()
             raise
@@ -230,40 +237,44 @@ class ActorPool:
             self._drop_busy()
         self._starting, self._idle, self._busy = {}, [], {}
 
+    def _open(self) -> None:
+        """Begin to work."""
+        if self._is_closed:
+            raise RuntimeError("the pool is closed")
+        self._fill()
+
     def _arrivals(
-        self,
-        method: str,
-        source: Iterator[tuple[Any, tuple[Any, ...]]],
-        *,
-        apart: bool = False,
-        may_draw: Callable[[], bool] = lambda: True,
-    ) -> Iterator[tuple[Any, Any]]:
-        """Yield (key, result) as tasks end; `apart` yields references in place of results."""
+        self, draw: Callable[[], _Drawn | None], *, apart: bool = False, polls: bool = False
+    ) -> Iterator[Any]:
+        """Yield (key, result) as tasks end, until nothing is under way and nothing is drawn.
+
+        With `apart` references are yielded in place of results. With `polls` None is yielded too,
+        see `flow`.
+        """
         drawn: set[Any] = set()
         deaths: Counter[Any] = Counter()
-        again: deque[tuple[Any, tuple[Any, ...]]] = deque()
-        is_drained = False
+        again: deque[_Drawn] = deque()
         while True:
-            while self._idle and (again or (not is_drained and may_draw())):
+            while self._idle:
                 if again:
-                    key, arguments = again.popleft()
-                elif (task := next(source, None)) is not None:
-                    key, arguments = task
-                    if key in drawn:
-                        raise ValueError(f"tasks: the key {key!r} came twice")
-                    drawn.add(key)
-                else:
-                    is_drained = True
+                    given = again.popleft()
+                elif (given := draw()) is None:
                     break
-                self._give(self._idle.pop(), method, key, arguments, apart)
-            if is_drained and not again and not self._busy:
+                elif given[0] in drawn:
+                    raise ValueError(f"tasks: the key {given[0]!r} came twice")
+                drawn.add(given[0])
+                self._give(self._idle.pop(), *given, apart)
+            if self._idle and not self._busy:
                 return
-            reference = self._wait([*self._starting, *self._busy])
+            patience_s = POLL_S if polls and self._idle else PATIENCE_S
+            reference = self._wait([*self._starting, *self._busy], patience_s)
             if reference is None:
+                if polls:
+                    yield None
                 continue
             task = self._busy[reference]
             try:
-                result = ray.get(reference)
+                told: Any = ray.get(reference)
             except ray_exceptions.RayTaskError as error:
                 raise error.cause from error
             except _LOST as error:
@@ -273,29 +284,31 @@ class ActorPool:
                 )
                 if deaths[task.key] >= MAX_DEATHS:
                     raise RuntimeError(
-                        f"task {task.key!r} of {self._name}.{method} ended its actor "
+                        f"task {task.key!r} of {self._name}.{task.method} ended its actor "
                         f"{MAX_DEATHS} times, the last time so: {_in_one_line(error)}"
                     ) from error
                 del self._busy[reference]
                 ray.kill(task.actor.handle)
-                again.append((task.key, task.arguments))
+                again.append((task.key, task.method, task.arguments))
                 self._fill()
                 continue
             del self._busy[reference]
             self._idle.append(task.actor)
-            yield task.key, task.payload if apart else result
+            seconds, result = (told, task.payload) if apart else told
+            self.busy_seconds += seconds
+            yield task.key, result
 
     def _give(
-        self, actor: _Actor, method: str, key: Any, arguments: tuple[Any, ...], apart: bool
+        self, actor: _Actor, key: Any, method: str, arguments: tuple[Any, ...], apart: bool
     ) -> None:
         """Give a task to an actor."""
         if apart:
-            call = actor.handle.run_apart.options(num_returns=2)
+            call = actor.handle.run.options(num_returns=2)
             receipt, payload = call.remote(method, *arguments)
-            self._busy[receipt] = _Task(actor, key, arguments, payload)
+            self._busy[receipt] = _Task(actor, key, method, arguments, payload)
         else:
             reference = actor.handle.run.remote(method, *arguments)
-            self._busy[reference] = _Task(actor, key, arguments, None)
+            self._busy[reference] = _Task(actor, key, method, arguments, None)
 
     def _finish_busy(self) -> None:
         """Wait for the tasks under way, whose results nobody wants any more."""
@@ -311,11 +324,12 @@ class ActorPool:
                 ray.kill(task.actor.handle)
                 self._fill()
 
-    def _wait(self, references: list[Any]) -> Any | None:
+    def _wait(self, references: list[Any], patience_s: float = PATIENCE_S) -> Any | None:
         """Return the reference of a task that ended, or None when an actor came or went."""
-        ready, _ = ray.wait(references, num_returns=1, timeout=PATIENCE_S)
+        ready, _ = ray.wait(references, num_returns=1, timeout=patience_s)
         if not ready:
-            self._look_for_room()
+            if patience_s >= PATIENCE_S:
+                self._look_for_room()
             return None
         if ready[0] not in self._starting:
             return ready[0]
@@ -349,7 +363,7 @@ class ActorPool:
         """Give up actors that the cluster can no longer place, as after the loss of a node."""
         if not self._starting:
             return
-        room = _room(self._num_cpus, self._num_gpus)
+        room = actor_room(self._num_cpus, self._num_gpus)
         if room >= self._n_actors:
             free = ray.available_resources()
             logger.warning(
@@ -374,26 +388,10 @@ class ActorPool:
         self._busy = {}
 
 
-def _room(num_cpus: float, num_gpus: float) -> float:
-    """Return how many actors of this size all living nodes together could hold."""
-    room = 0.0
-    for node in ray.nodes():
-        if node["Alive"]:
-            resources = node["Resources"]
-            room += min(
-                math.floor(resources.get(name, 0.0) / wanted + 1e-9) if wanted else math.inf
-                for name, wanted in (("CPU", num_cpus), ("GPU", num_gpus))
-            )
-    return room
-
-
-def _check_room(n_actors: int, num_cpus: float, num_gpus: float) -> None:
-    room = _room(num_cpus, num_gpus)
-    if room < n_actors:
-        raise InputError(
-            f"--actors: {n_actors} of {num_cpus:g} CPU and {num_gpus:g} GPU each were asked for, "
-            f"but the cluster has {describe_resources()}, room for {room:g}."
-        )
+def _next(source: Iterator[tuple[Any, tuple[Any, ...]]], method: str) -> _Drawn | None:
+    """Draw the next task of a method, if there is one."""
+    task = next(source, None)
+    return None if task is None else (task[0], method, task[1])
 
 
 def _in_one_line(error: BaseException) -> str:

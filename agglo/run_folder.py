@@ -20,6 +20,8 @@ from agglo.checkpoint_file import (
     plain_value,
     save_checkpoint,
 )
+from agglo.event_files import FOLDER as EVENT_FOLDER
+from agglo.event_files import EventFiles
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 
@@ -46,9 +48,10 @@ class RunFolder:
     """Write a run's records and checkpoints, or read them.
 
     `config.json` states the configuration with the code's commit and the package versions,
-    `metrics.jsonl` has a line for every record, `checkpoints/` the states of the last rounds. A
-    lock that ends with its process keeps a second writer out. Every file appears whole or not at
-    all, the log loses at most a half-written last line.
+    `metrics.jsonl` has a line for every record, `checkpoints/` the states of the last rounds, and
+    `tensorboard/`, where it is wanted, the records once more. A lock that ends with its process
+    keeps a second writer out. Every file appears whole or not at all, the logs lose at most a
+    half-written end.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class RunFolder:
         self._is_new = is_new
         self._replaced = replaced
         self._metrics: BinaryIO | None = None
+        self._events: EventFiles | None = None
         if lock is not None:
             self._metrics = (path / METRICS_FILE).open("ab")
 
@@ -179,16 +183,29 @@ class RunFolder:
         self._forget_replaced()
         if self._metrics is not None:
             self._metrics.close()
+        if self._events is not None:
+            self._events.close()
         if self._lock is not None:
             os.close(self._lock)
-        self._metrics = self._lock = None
+        self._metrics = self._lock = self._events = None
+
+    def write_events(self) -> None:
+        """Write the records, those that there are and those to come, for TensorBoard too.
+
+        Raises:
+            InputError: TensorBoard is not installed.
+        """
+        self._events = EventFiles(self.path / EVENT_FOLDER, self.records())
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a record to the log and see it on the disk."""
         metrics = self._writable()
-        metrics.write((json.dumps(record, default=plain_value) + "\n").encode())
+        line = json.dumps(record, default=plain_value) + "\n"
+        metrics.write(line.encode())
         metrics.flush()
         os.fsync(metrics.fileno())
+        if self._events is not None:
+            self._events.add(json.loads(line))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the log's records, less a half-written last one."""

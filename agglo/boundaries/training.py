@@ -46,6 +46,7 @@ def train_boundaries(
     device: compute_device.DeviceName = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
 ) -> BoundaryModel:
     """Train a boundary model and write its folder; a Ray session must have been joined.
@@ -65,6 +66,7 @@ def train_boundaries(
         device: where to compute.
         resume: go on with an unfinished folder of the same configuration and volumes.
         overwrite: replace a folder that exists.
+        tensorboard: write the records for TensorBoard too.
         on_evaluation: called with every record of metrics.jsonl.
 
     Raises:
@@ -107,6 +109,8 @@ def train_boundaries(
         "voxel_size_nm": size,
     }
     with RunFolder.create(out, described_run, resume=resume, overwrite=overwrite) as run:
+        if tensorboard:
+            run.write_events()
         if isinstance(network, DawmrConfig):
             sources = [volume.sources for volume in volumes]
             work = DawmrRun(

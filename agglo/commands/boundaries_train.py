@@ -13,6 +13,7 @@ from agglo.boundaries.network_description import kind_of
 from agglo.boundaries.training import train_boundaries
 from agglo.cluster import ray_session, require_lasting
 from agglo.commands.options import VoxelSizeNm
+from agglo.event_files import require_tensorboard
 from agglo.json_file import write_json
 from agglo.progress import console, progress
 from predict.boundary_settings import Loss
@@ -52,12 +53,16 @@ class Command:
     """go on with an unfinished model"""
     overwrite: bool = False
     """replace a model that exists"""
+    tensorboard: bool = False
+    """write the records to OUT/tensorboard as event files too (extra `tensorboard`)"""
     json: Path | None = None
     """write the results here"""
 
     def run(self) -> None:
         """Train, printing a line an evaluation."""
         require_lasting(self.out)
+        if self.tensorboard:
+            require_tensorboard()
         records: list[dict[str, Any]] = []
         with ray_session(), progress("boundaries") as bar:
 
@@ -78,6 +83,7 @@ class Command:
                 device=self.device,
                 resume=self.resume,
                 overwrite=self.overwrite,
+                tensorboard=self.tensorboard,
                 on_evaluation=on_evaluation,
             )
         console.print(f"boundary model of {trained.n_folds} folds in {self.out}")

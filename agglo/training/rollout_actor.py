@@ -7,6 +7,8 @@ import numpy as np
 from agglo.training.exploration import Decisions, Exploration, explored, initial_contacts
 from agglo.training.shard import Shard
 from agglo.training.volume_set import VolumeSet, load_instance
+from analysis.contingency import Contingency
+from analysis.segmentation_scores import SegmentationScores, score_segmentation
 from envs import statistics as st
 from envs.expected_error import expected_error, final_vi
 from envs.instance import Instance
@@ -49,6 +51,20 @@ class RolloutActor:
         tree = MergeTree.of_episode(graph.ids, episode)
         expected = expected_error(tree, graph.regions[:, st.SIZE], threshold)
         return final_vi(episode, threshold), expected.vi
+
+    def score(
+        self, shard: Shard, network: MergeNetwork, threshold: float
+    ) -> SegmentationScores | None:
+        """Return the scores of a shard's segmentation, voxel by voxel; None without truth."""
+        instance = self._instance(shard)
+        truth, ids = instance.truth, instance.graph.ids
+        if not len(truth.counts):
+            return None
+        segments = MergeTree.of_episode(ids, self.play(shard, network, threshold)).cut(-np.inf)
+        labels = truth.labels.astype(np.uint64)
+        return score_segmentation(
+            Contingency.from_pairs(segments[truth.rows], labels, truth.counts)
+        )
 
     def _instance(self, shard: Shard) -> Instance:
         if shard not in self._instances:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -94,3 +95,35 @@ def split_shards(
         [shard for i, shard in enumerate(shards) if i not in chosen],
         [shard for i, shard in enumerate(shards) if i in chosen],
     )
+
+
+def divide_shards(shards: list[Shard], share: float, seed: int) -> tuple[list[Shard], list[Shard]]:
+    """Set at least a share of every volume's shards apart for validation; both keep their order.
+
+    Args:
+        shards: of all volumes.
+        share: of a volume's shards, above 0 and below 1; at least one is set apart and one left.
+        seed: decides which.
+
+    Raises:
+        InputError: a volume is one shard, or only one shard in all would be set apart.
+    """
+    training, validation = [], []
+    for volume in sorted({shard.volume for shard in shards}):
+        own = [shard for shard in shards if shard.volume == volume]
+        if len(own) < 2:
+            raise InputError(
+                f"--shard-vox must cut every volume into two shards or more, to train on and to "
+                f"validate on, but leaves volume {volume} in one."
+            )
+        n = min(max(math.ceil(share * len(own) - 1e-9), 1), len(own) - 1)
+        drawn = np.random.default_rng([seed, volume, 0x5A1D]).choice(len(own), n, replace=False)
+        chosen = set(drawn.tolist())
+        training += [shard for i, shard in enumerate(own) if i not in chosen]
+        validation += [shard for i, shard in enumerate(own) if i in chosen]
+    if len(validation) < 2:
+        raise InputError(
+            f"--validation-share and --shard-vox must set several shards apart, but {share:g} of "
+            f"{len(shards)} is {len(validation)}."
+        )
+    return training, validation

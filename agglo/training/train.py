@@ -3,28 +3,39 @@
 Round 0 learns from the contacts of the superpixels as they are (flat). In every further round the
 actors play episodes with the latest network as the learner wants them played (docs/learners.md),
 and it learns from what was decided on the way. A round's tasks are functions of (policy version,
-shard, seed) and are reduced in key order, so the number of actors and their deaths change nothing.
+shard, seed) and are reduced in key order, so the number of actors and their deaths change nothing;
+only where old networks may play on (`staleness`) does the order of arrival matter.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ray
 
 from agglo.policy_file import Policy, save_policy
 from agglo.pool import ActorPool
 from agglo.run_folder import RunFolder
+from agglo.training.asynchronous_rollouts import AsynchronousRollouts, require_staleness
 from agglo.training.exploration import Decisions, explored, initial_contacts
-from agglo.training.learner import Learner, LearnerConfig, Memory, Past
+from agglo.training.learner import Learner, LearnerConfig, Past
 from agglo.training.learners import make_learner, require_learner
+from agglo.training.progress_checkpoint import Progress, restored_progress, save_progress
 from agglo.training.rollout_actor import RolloutActor
+from agglo.training.rollouts import (
+    EpisodePlan,
+    Rollouts,
+    SynchronousRollouts,
+    derived_seed,
+    play_shards,
+)
 from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards
 from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
@@ -34,9 +45,7 @@ from envs.feature_groups import n_features_of
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
 from envs.rollout import Episode, play_episode
-
-_MEMORY = "memory_"
-"""What the names of a learner's own arrays in a checkpoint begin with."""
+from envs.trial_rollout import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +93,6 @@ class TrainConfig:
         return 1 if self.make_learner().exploration is None else self.rounds + 1
 
 
-@dataclass
-class Progress:
-    """What has been learned so far; all that a checkpoint holds."""
-
-    n_rounds: int = 0
-    memory: Memory = field(default_factory=dict)
-    networks: list[MergeNetwork] = field(default_factory=list)
-
-
 def train_policy(
     volumes: list[VolumeSet],
     shapes: list[tuple[int, int, int]],
@@ -102,6 +102,8 @@ def train_policy(
     n_actors: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    staleness: int = 0,
+    tensorboard: bool = False,
     on_round: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> Policy:
     """Train a merge policy and write its run folder.
@@ -115,72 +117,158 @@ def train_policy(
             not more than there are shards, if not given.
         resume: go on from the last checkpoint of a run with the same configuration.
         overwrite: replace a run that exists.
+        staleness: versions that the network of an episode may be old; with 0 the result is a
+            function of the configuration, otherwise of the order of arrival too.
+        tensorboard: write the records for TensorBoard too.
         on_round: told the record of every round.
 
     Raises:
         InputError: where volumes or run folder are not what they should be.
     """
     require_learner(config.learner, config)
-    training, validation = split_shards(
-        cut_shards(shapes, config.shard_vox), config.validation_shards, config.seed
-    )
+    require_staleness(staleness, config.learner, config.make_learner())
+    training, _ = _division(cut_shards(shapes, config.shard_vox), config)
+    # The pool first: a run that is there is not replaced by one that finds no place.
+    with rollout_pool(volumes, len(training), n_actors) as pool:
+        return train_run(
+            pool,
+            volumes,
+            shapes,
+            config,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            staleness=staleness,
+            tensorboard=tensorboard,
+            on_round=on_round,
+        )
+
+
+def rollout_pool(volumes: list[VolumeSet], n_shards: int, n_actors: int | None) -> ActorPool:
+    """Start rollout actors: so many, or one for each CPU, but not more than there are shards."""
     if n_actors is None:
-        n_actors = max(1, min(len(training), int(ray.cluster_resources().get("CPU", 1))))
+        n_actors = max(1, min(n_shards, int(ray.cluster_resources().get("CPU", 1))))
+    return ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors)
+
+
+def train_run(
+    pool: ActorPool,
+    volumes: list[VolumeSet],
+    shapes: list[tuple[int, int, int]],
+    config: TrainConfig,
+    out: Path,
+    *,
+    shards: list[Shard] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    staleness: int = 0,
+    tensorboard: bool = False,
+    on_round: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> Policy:
+    """Train a merge policy on actors that are there, see `train_policy`, and write its run folder.
+
+    Args:
+        pool: rollout actors of these volumes.
+        volumes: addresses of the training volumes.
+        shapes: their shapes.
+        config: what the result depends on.
+        out: the run folder.
+        shards: what there is to train and validate on; all of the volumes if not given.
+        resume: go on from the last checkpoint of a run with the same configuration.
+        overwrite: replace a run that exists.
+        staleness: as of `train_policy`.
+        tensorboard: write the records for TensorBoard too.
+        on_round: told the record of every round.
+
+    Raises:
+        InputError: where volumes or run folder are not what they should be.
+    """
     stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
-    with (
-        # The pool first: a run that is there is not replaced by one that finds no place.
-        ActorPool(RolloutActor, (tuple(volumes),), n_actors=n_actors) as pool,
-        RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
-    ):
+    stated |= _stated(staleness)
+    if shards is not None:
+        stated["shards"] = shards
+    training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
+    with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
+        if tensorboard:
+            folder.write_events()
         learner = config.make_learner()
         _warm_kernels(config, learner)
-        progress = _restored(folder)
-        while progress.n_rounds < config.n_rounds:
-            began = time.perf_counter()
-            n = progress.n_rounds
-            played = _collect(pool, training, learner, progress, config)
-            if n == 0:
-                _require_two_kinds(played)
-            past = Past(progress.memory, progress.networks)
-            lesson = learner.learn(past, played, _seed(config, n, len(training)))
-            progress.memory = lesson.memory
-            progress.networks = [*progress.networks, lesson.network][-config.n_average :]
-            progress.n_rounds = n + 1
-            record = {
-                "round": n,
-                **lesson.record,
-                **_measure(pool, training, average(progress.networks), "train"),
-                **_measure(pool, validation, average(progress.networks), "validation"),
-                "seconds": time.perf_counter() - began,
-            }
-            folder.log(record)
-            _save(folder, progress)
-            on_round(record)
-        return _finish(folder, pool, training, validation, progress, volumes, config)
+        progress = restored_progress(folder)
+        with _rollouts(pool, training, config, learner, staleness, progress) as rollouts:
+            if progress.networks:
+                rollouts.publish(progress.n_rounds - 1, progress.networks[-1])
+            while progress.n_rounds < config.n_rounds:
+                began = time.perf_counter()
+                n = progress.n_rounds
+                if n == 0:
+                    played = _contacts(pool, training, config, learner.start_label)
+                else:
+                    played = rollouts.explored(n)
+                past = Past(progress.memory, progress.networks)
+                seed = derived_seed(config.seed, n, len(training))
+                lesson = rollouts.meanwhile(partial(learner.learn, past, played, seed))
+                rollouts.publish(n, lesson.network)
+                progress.memory = lesson.memory
+                progress.networks = [*progress.networks, lesson.network][-config.n_average :]
+                progress.n_rounds = n + 1
+                mean = average(progress.networks)
+                record = {
+                    "round": n,
+                    **lesson.record,
+                    **_measured(rollouts.play(training, mean), "train"),
+                    **_measured(rollouts.play(validation, mean), "validation"),
+                    **rollouts.record(),
+                    "seconds": time.perf_counter() - began,
+                }
+                folder.log(record)
+                save_progress(folder, progress)
+                on_round(record)
+        return _finish(folder, pool, training, validation, progress, volumes, config, staleness)
 
 
-def _collect(
+@contextmanager
+def _rollouts(
     pool: ActorPool,
     shards: list[Shard],
-    learner: Learner,
-    progress: Progress,
     config: TrainConfig,
+    learner: Learner,
+    staleness: int,
+    progress: Progress,
+) -> Iterator[Rollouts]:
+    """Choose how episodes are played."""
+    exploration = learner.exploration
+    if exploration is None:
+        yield SynchronousRollouts(pool, None)
+        return
+    plan = EpisodePlan(shards, config.episodes, exploration, config.seed)
+    if not staleness:
+        yield SynchronousRollouts(pool, plan)
+        return
+    n_taken = max(progress.n_rounds - 1, 0)
+    rollouts = AsynchronousRollouts(pool, plan, staleness, config.rounds, n_taken=n_taken)
+    with closing(rollouts):
+        yield rollouts
+
+
+def _stated(staleness: int) -> dict[str, Any]:
+    """Return what is said of an asynchronous run; of a synchronous one nothing."""
+    return {"staleness": staleness} if staleness else {}
+
+
+def _division(shards: list[Shard], config: TrainConfig) -> tuple[list[Shard], list[Shard]]:
+    """Return the shards to train on, and those to validate on."""
+    return split_shards(shards, config.validation_shards, config.seed)
+
+
+def _contacts(
+    pool: ActorPool, shards: list[Shard], config: TrainConfig, label: Label
 ) -> list[Decisions]:
-    """Play the round's episodes, in key order; round 0 takes the initial contacts."""
-    if progress.n_rounds == 0:
-        blank, label = _blank_network(config), learner.start_label
-        tasks = [((i, 0), (shard, blank, label)) for i, shard in enumerate(shards)]
-        return [decisions for _, decisions in pool.run("initial", tasks)]
-    network = ray.put(progress.networks[-1])
-    tasks = [
-        (
-            (i, episode),
-            (shard, network, learner.exploration, _seed(config, progress.n_rounds, i, episode)),
-        )
-        for i, shard in enumerate(shards)
-        for episode in range(config.episodes)
-    ]
-    return [decisions for _, decisions in pool.run("explore", tasks)]
+    """Return the initial contacts of every shard, from which there is something to learn."""
+    blank = _blank_network(config)
+    tasks = [(i, (shard, blank, label)) for i, shard in enumerate(shards)]
+    contacts = [decisions for _, decisions in pool.run("initial", tasks)]
+    _require_two_kinds(contacts)
+    return contacts
 
 
 def _require_two_kinds(contacts: list[Decisions]) -> None:
@@ -195,27 +283,14 @@ def _require_two_kinds(contacts: list[Decisions]) -> None:
         )
 
 
-def _play(
-    pool: ActorPool, shards: list[Shard], network: MergeNetwork, threshold: float
-) -> list[Episode]:
-    """Play every shard once without noise."""
-    reference = ray.put(network)
-    tasks = [(i, (shard, reference, threshold)) for i, shard in enumerate(shards)]
-    return [episode for _, episode in pool.run("play", tasks)]
-
-
-def _measure(
-    pool: ActorPool, shards: list[Shard], network: MergeNetwork, name: str
-) -> dict[str, float]:
-    """Return mean VI of the shards before and after an episode, where there are shards."""
-    if not shards:
-        return {}
-    episodes = [episode for episode in _play(pool, shards, network, 0.0) if episode.has_truth]
-    if not episodes:
+def _measured(episodes: list[Episode], name: str) -> dict[str, float]:
+    """Return mean VI before and after the episodes that have truth, where there are any."""
+    vis = [episode.vi for episode in episodes if episode.has_truth]
+    if not vis:
         return {}
     return {
-        f"{name}_start_vi": float(np.mean([episode.vi[0] for episode in episodes])),
-        f"{name}_vi": float(np.mean([episode.vi[1] for episode in episodes])),
+        f"{name}_start_vi": float(np.mean([start for start, _ in vis])),
+        f"{name}_vi": float(np.mean([end for _, end in vis])),
     }
 
 
@@ -227,13 +302,14 @@ def _finish(
     progress: Progress,
     volumes: list[VolumeSet],
     config: TrainConfig,
+    staleness: int,
 ) -> Policy:
     """Choose the thresholds and write the policy."""
     network = average(progress.networks)
     threshold = 0.0
     if validation:
-        threshold, _ = best_threshold(_play(pool, validation, network, -np.inf))
-    key, _ = best_threshold(_play(pool, training, mean_boundary_network(0.0), -np.inf))
+        threshold, _ = best_threshold(play_shards(pool, validation, network, -np.inf))
+    key, _ = best_threshold(play_shards(pool, training, mean_boundary_network(0.0), -np.inf))
     policy = Policy(
         network,
         threshold,
@@ -243,6 +319,7 @@ def _finish(
             "volumes": [list(volume) for volume in volumes],
             "threshold_from": f"{len(validation)} validation shards" if validation else "logit 0",
             "config": asdict(config),
+            **_stated(staleness),
         },
         fit_calibration(_estimate(pool, [*training, *validation], network, threshold)),
     )
@@ -257,12 +334,6 @@ def _estimate(
     reference = ray.put(network)
     tasks = [(i, (part, reference, threshold)) for i, part in enumerate(halve_shards(shards))]
     return [pair for _, pair in pool.run("estimate", tasks) if pair is not None]
-
-
-def _seed(config: TrainConfig, *key: int) -> int:
-    """Derive a seed of 63 bits from the run's and the task's key."""
-    sequence = np.random.SeedSequence(config.seed, spawn_key=key)
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _blank_network(config: TrainConfig) -> MergeNetwork:
@@ -289,35 +360,3 @@ def _warm_kernels(config: TrainConfig, learner: Learner) -> None:
     initial_contacts(instance, network, learner.start_label)
     if learner.exploration is not None:
         explored(instance, network, learner.exploration, 0)
-
-
-def _save(folder: RunFolder, progress: Progress) -> None:
-    """Write the checkpoint of a finished round."""
-    arrays: dict[str, npt.NDArray] = {
-        f"{_MEMORY}{name}": array for name, array in progress.memory.items()
-    }
-    for i, network in enumerate(progress.networks):
-        for name, array in network._asdict().items():
-            arrays[f"network_{i}_{name}"] = array
-    folder.save_checkpoint(progress.n_rounds - 1, arrays)
-
-
-def _restored(folder: RunFolder) -> Progress:
-    """Read the last checkpoint, or begin."""
-    checkpoint = folder.latest_checkpoint()
-    if checkpoint is None:
-        return Progress()
-    n, arrays = checkpoint
-    n_networks = sum(name.endswith("_b3") for name in arrays)
-    return Progress(
-        n + 1,
-        {
-            name.removeprefix(_MEMORY): array
-            for name, array in arrays.items()
-            if name.startswith(_MEMORY)
-        },
-        [
-            MergeNetwork(*(arrays[f"network_{i}_{name}"] for name in MergeNetwork._fields))
-            for i in range(n_networks)
-        ],
-    )

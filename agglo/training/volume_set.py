@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from typing import NamedTuple
@@ -82,6 +83,32 @@ def open_set(
         z, y, x = volumes["--image"].shape
         addresses = [str(volume.address.absolute()) for volume in volumes.values()]
     return VolumeSet(*addresses, voxel_size_nm=size), (z, y, x)
+
+
+def open_sets(
+    images: Sequence[str],
+    boundaries: Sequence[str],
+    superpixels: Sequence[str],
+    labels: Sequence[str],
+    voxel_size_nm: VoxelSize | None,
+) -> tuple[list[VolumeSet], list[tuple[int, int, int]]]:
+    """Check the training volumes, the i-th of each argument together; return sets and shapes.
+
+    Raises:
+        InputError: where their numbers differ, there is none, or a volume is not what it should be.
+    """
+    numbers = [len(images), len(boundaries), len(superpixels), len(labels)]
+    if len(set(numbers)) != 1 or 0 in numbers:
+        raise InputError(
+            f"--image, --boundaries, --superpixels and --labels must name equally many "
+            f"volumes, one or more; seen {numbers[0]}, {numbers[1]}, {numbers[2]} and "
+            f"{numbers[3]}."
+        )
+    sets = [
+        open_set(*texts, voxel_size_nm)
+        for texts in zip(images, boundaries, superpixels, labels, strict=True)
+    ]
+    return [volumes for volumes, _ in sets], [shape for _, shape in sets]
 
 
 def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:

@@ -32,6 +32,7 @@ from predict.boundary_settings import BoundaryTraining
 from predict.boundary_training import load_network
 from predict.compute_device import choose_device
 from predict.folds import fold_parts
+from tests.agglo.event_scalars import scalars_in
 from tests.agglo.small_volumes import agglo
 
 pytestmark = pytest.mark.usefixtures("ray_local", "small_steps")
@@ -265,11 +266,15 @@ def test_an_interrupted_run_is_resumed_to_the_same_model(
         _train(volume, cut)
     with pytest.raises(InputError, match=r"--resume: .* is of another configuration, seed was 3"):
         _train(volume, cut, replace(CONFIG, seed=4), resume=True)
-    _train(volume, cut, resume=True)
+    _train(volume, cut, resume=True, tensorboard=True)
     assert _equal(read_model(trained), read_model(cut))
     lines = [(folder / "metrics.jsonl").read_text() for folder in (trained, cut)]
     steps = [[(r["fold"], r["step"]) for r in map(json.loads, text.splitlines())] for text in lines]
     assert steps[0] == steps[1]
+    losses = [scalar for scalar in scalars_in(cut / "tensorboard") if "val_loss" in scalar[0]]
+    assert [(f"fold_{f}/val_loss", step) for f, step in steps[1]] == [
+        (tag, step) for tag, step, _ in losses
+    ]
 
 
 def test_a_killed_actor_costs_an_interval_and_nothing_else(

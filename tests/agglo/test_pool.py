@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -303,3 +304,52 @@ def test_a_stream_loses_nothing_to_deaths(ray_local: None, tmp_path: Path) -> No
 def test_a_refusal_ends_a_stream(ray_local: None) -> None:
     with ActorPool(Worker, n_actors=1) as pool, pytest.raises(InputError, match="--labels"):
         list(pool.stream("refuse", [(2, (2,))], ahead=1))
+
+
+def test_a_flow_takes_up_tasks_as_they_come_and_gives_results_as_they_arrive() -> None:
+    """The slow task arrives last; a task that comes up while one is running needs no other end."""
+    tasks = [("slow", "add", (1, 2.0)), ("quick", "add", (2, 0.0)), ("sum", "total", (np.ones(3),))]
+    arrived: list[Any] = []
+    with ActorPool(Worker, (10,), n_actors=2) as pool:
+        pool.pids()
+        flow = pool.flow(lambda: tasks.pop(0) if tasks else None)
+        while len(arrived) < 3:
+            if (found := next(flow)) is not None:
+                arrived.append(found)
+        assert [key for key, _ in arrived] == ["quick", "sum", "slow"]
+        assert dict(arrived)["slow"] == 11
+        assert next(flow) is None, "nothing is under way"
+        tasks.append(("late", "add", (5, 0.5)))
+        assert next(flow) is None
+        tasks.append(("later", "add", (6, 0.0)))
+        found = [next(flow) for _ in range(12)]
+        assert ("later", 16) in found
+        while ("late", 15) not in found:
+            found.append(next(flow))
+        tasks.append(("unwanted", "add", (7, 0.3)))
+        next(flow)
+        flow.close()
+        assert pool.run("add", [(1, (1,))]) == [(1, 11)], "the pool can be used again"
+        assert 2.5 < pool.busy_seconds < 10
+
+
+def test_a_flow_loses_no_task_of_a_dead_actor(tmp_path: Path) -> None:
+    tasks = [(value, "die", (value, int(value == 3))) for value in range(6)]
+    with ActorPool(Worker, (0, tmp_path), n_actors=2) as pool:
+        flow = pool.flow(lambda: tasks.pop(0) if tasks else None)
+        found: dict[Any, Any] = {}
+        while len(found) < 6:
+            if (arrived := next(flow)) is not None:
+                assert arrived[0] not in found
+                found[arrived[0]] = arrived[1]
+    assert found == {value: value * value for value in range(6)}
+
+
+def test_a_flow_refuses_a_key_that_comes_twice_and_hands_on_what_a_task_raised() -> None:
+    with ActorPool(Worker, n_actors=1) as pool:
+        with pytest.raises(ValueError, match="the key 1 came twice"):
+            for _ in pool.flow(lambda: (1, "add", (1, 0.1))):
+                pass
+        with pytest.raises(InputError, match="seen in an actor"):
+            for _ in pool.flow(lambda: (2, "refuse", (2,))):
+                pass

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards
+from agglo.training.shard import Shard, cut_shards, divide_shards, halve_shards, split_shards
 from analysis.input_error import InputError
 
 SIDES = st.tuples(*3 * [st.integers(1, 20)])
@@ -95,3 +95,34 @@ def test_a_shard_has_a_positive_size(wanted: tuple[int, int, int]) -> None:
 def test_a_negative_number_of_validation_shards_is_refused() -> None:
     with pytest.raises(InputError, match=r"--validation-shards .*: -1 of 1 asked for"):
         split_shards(cut_shards([(4, 4, 4)], (4, 4, 4)), -1, 0)
+
+
+def test_every_volume_gives_its_share_of_validation_shards() -> None:
+    shards = cut_shards([(4, 1, 1), (10, 1, 1), (2, 1, 1)], (1, 1, 1))
+    training, validation = divide_shards(shards, 0.3, 0)
+    assert sorted(training + validation) == shards
+    assert training == sorted(training)
+    assert validation == sorted(validation)
+    assert [sum(s.volume == v for s in validation) for v in range(3)] == [2, 3, 1]
+    assert divide_shards(shards, 0.3, 0) == (training, validation)
+    drawn = {tuple(divide_shards(shards, 0.3, seed)[1]) for seed in range(20)}
+    assert len(drawn) > 10
+
+
+def test_a_shard_of_every_volume_is_left_to_train_on() -> None:
+    training, _ = divide_shards(cut_shards([(2, 1, 1), (3, 1, 1)], (1, 1, 1)), 0.99, 0)
+    assert [shard.volume for shard in training] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        ([(4, 1, 1), (1, 1, 1)], "--shard-vox must cut every volume .* leaves volume 1 in one"),
+        ([(3, 1, 1)], "--validation-share and --shard-vox .*, but 0.3 of 3 is 1"),
+    ],
+)
+def test_too_few_shards_to_validate_on_are_refused(
+    shapes: list[tuple[int, int, int]], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        divide_shards(cut_shards(shapes, (1, 1, 1)), 0.3, 0)

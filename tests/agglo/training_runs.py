@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agglo.policy_file import Policy, load_policy
-from agglo.training import train
+from agglo.training import rollouts, train
 from agglo.training.train import TrainConfig, train_policy
 from agglo.training.volume_set import VolumeSet
 from tests.agglo.small_volumes import make_tissue, open_tissue, write_tissue
@@ -39,7 +39,8 @@ class SerialPool:
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `train_policy` work in this process, until the end of the test."""
     monkeypatch.setattr(train, "ActorPool", SerialPool)
-    monkeypatch.setattr(train, "ray", SimpleNamespace(put=lambda value: value))
+    for module in (train, rollouts):
+        monkeypatch.setattr(module, "ray", SimpleNamespace(put=lambda value: value))
 
 
 def write_tissues(folder: Path) -> Path:
