@@ -196,7 +196,7 @@ class ExampleSampler:
         image = one.volume.normalisation.apply(read_reflected(one.volume.image, box))
         image = symmetry.apply(self.training.intensity.apply(image, rng))
         if one.affinities is None:
-            return np.ascontiguousarray(image[None])
+            return image[None].copy()  # a mirrored axis of one voxel counts as contiguous as it is
         behind = _widened(box, (0, 0, 0), (1, 1, 1))
         affinities = np.moveaxis(read_reflected(ChannelsLast(one.affinities), behind), -1, 0)
         return np.concatenate([image[None], transformed_affinities(affinities, symmetry)])

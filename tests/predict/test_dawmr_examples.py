@@ -53,8 +53,10 @@ def recursion_volume(iteration: int, seed: int = 0) -> RecursionVolume:
     return RecursionVolume(volume, affinities, errors, 0.25)
 
 
-def sampler(iteration: int = 0) -> ExampleSampler:
-    network = DawmrConfig.for_voxel_size((8, 8, 8), n_iterations=2, atoms=(6, 2))
+def sampler(iteration: int = 0, *, two_dimensional: bool = False) -> ExampleSampler:
+    network = DawmrConfig.for_voxel_size(
+        (8, 8, 8), n_iterations=2, atoms=(6, 2), two_dimensional=two_dimensional
+    )
     features = DawmrFeatures(network.iterations[iteration])
     rng = np.random.default_rng(1)
     for name, buffer in features.named_buffers():
@@ -113,6 +115,15 @@ def test_a_whole_cube_has_the_targets_of_its_labels() -> None:
     np.testing.assert_array_equal(ours[inner], target[inner])
     assert batch.known.all()
     assert known[inner].all()
+
+
+def test_whole_sections_are_read_in_every_symmetry() -> None:
+    """A section of one voxel along z that is mirrored along z holds its numbers as before."""
+    one = sampler(two_dimensional=True)
+    assert one.cube[0] == 1
+    assert any(symmetry.flips[0] for symmetry in one.symmetries)
+    for batch in range(2 * len(one.symmetries)):
+        assert np.isfinite(one.whole_cube(batch).features).all()
 
 
 def test_features_are_those_of_the_place() -> None:
