@@ -30,6 +30,8 @@ class Grid:
     """on-policy rounds after the flat start"""
     episodes: tuple[int, ...] = ()
     """exploring episodes per shard and round"""
+    degraded_copies: tuple[int, ...] = ()
+    """copies of every shard with a damaged boundary map"""
     noise: tuple[float, ...] = ()
     """standard deviation of the noise on the logit while exploring"""
     record_floor: tuple[float, ...] = ()

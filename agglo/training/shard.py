@@ -18,11 +18,13 @@ class Shard(NamedTuple):
         volume: index of the volume.
         begin_vox: first voxel (z, y, x).
         end_vox: first voxel beyond.
+        copy: 0 for the volume as it is, else which degraded copy of it.
     """
 
     volume: int
     begin_vox: tuple[int, int, int]
     end_vox: tuple[int, int, int]
+    copy: int = 0
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -61,6 +63,11 @@ def cut_shards(shapes: list[tuple[int, int, int]], shard_vox: tuple[int, int, in
                 for x0, x1 in zip(cuts[2], cuts[2][1:], strict=False):
                     shards.append(Shard(volume, (z0, y0, x0), (z1, y1, x1)))
     return shards
+
+
+def with_copies(shards: list[Shard], n_copies: int) -> list[Shard]:
+    """Return the shards, then every degraded copy of all of them."""
+    return [shard._replace(copy=copy) for copy in range(n_copies + 1) for shard in shards]
 
 
 def halve_shards(shards: list[Shard]) -> list[Shard]:

@@ -36,7 +36,7 @@ from agglo.training.rollouts import (
     derived_seed,
     play_shards,
 )
-from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards
+from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards, with_copies
 from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
@@ -60,6 +60,8 @@ class TrainConfig:
     """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
     validation_shards: int = 0
     """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
+    degraded_copies: int = 0
+    """copies of every shard with a damaged boundary map that are learned from beside it"""
     noise: float = 0.5
     """standard deviation of the noise on the logit while exploring"""
     record_floor: float = -1.0
@@ -76,6 +78,8 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
+        if self.degraded_copies < 0:
+            raise InputError(f"--degraded-copies must not be negative, not {self.degraded_copies}.")
         if not 0 <= self.noise < np.inf:
             raise InputError(f"--noise must not be negative, but is {self.noise}.")
         if not self.record_floor <= 0:
@@ -188,24 +192,25 @@ def train_run(
     if shards is not None:
         stated["shards"] = shards
     training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
+    played_on = with_copies(training, config.degraded_copies)
     with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
         if tensorboard:
             folder.write_events()
         learner = config.make_learner()
         _warm_kernels(config, learner)
         progress = restored_progress(folder)
-        with _rollouts(pool, training, config, learner, staleness, progress) as rollouts:
+        with _rollouts(pool, played_on, config, learner, staleness, progress) as rollouts:
             if progress.networks:
                 rollouts.publish(progress.n_rounds - 1, progress.networks[-1])
             while progress.n_rounds < config.n_rounds:
                 began = time.perf_counter()
                 n = progress.n_rounds
                 if n == 0:
-                    played = _contacts(pool, training, config, learner.start_label)
+                    played = _contacts(pool, played_on, config, learner.start_label)
                 else:
                     played = rollouts.explored(n)
                 past = Past(progress.memory, progress.networks)
-                seed = derived_seed(config.seed, n, len(training))
+                seed = derived_seed(config.seed, n, len(played_on))
                 lesson = rollouts.meanwhile(partial(learner.learn, past, played, seed))
                 rollouts.publish(n, lesson.network)
                 progress.memory = lesson.memory

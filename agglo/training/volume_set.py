@@ -26,6 +26,8 @@ from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs import statistics as st
 from envs.instance import Instance
+from envs.microscope import Damage, damaged
+from envs.quantise import quantise_boundaries
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
 
@@ -114,6 +116,9 @@ def open_sets(
 def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
     """Read a shard of the four volumes and build its region graph and contingency table.
 
+    A degraded copy has the superpixels and labels of the shard and a damaged boundary map
+    (`envs.microscope.damaged`), a function of the shard and the number of the copy.
+
     Raises:
         InputError: where what is read is not what its argument says (NaN, float labels, …).
     """
@@ -123,6 +128,13 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
     labels = _read(volumes.labels, shard, "--labels", "labels")
     if not superpixels.any():
         return NO_REGIONS
+    if shard.copy:
+        seed = np.random.SeedSequence([shard.copy, shard.volume, *shard.begin_vox])
+        depth, height, width = (min(64, -(-extent // 2)) for extent in shard.shape)
+        damage = Damage(
+            block_vox=(depth, height, width), seed=int(seed.generate_state(1, np.uint64)[0])
+        )
+        boundaries = damaged(quantise_boundaries(boundaries) / np.float32(255), damage)
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=volumes.voxel_size_nm or (1.0, 1.0, 1.0)
     )

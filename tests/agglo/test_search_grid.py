@@ -79,6 +79,7 @@ def test_a_value_given_twice_is_tried_once() -> None:
             {"learners": ("gala", "flat"), "record_floor": (-1.0, -2.0)},
             "--record-floor does not belong to --learners gala flat",
         ),
+        ({"degraded_copies": (-1,)}, "--degraded-copies must not be negative, not -1"),
         ({"rounds": (4, 0)}, "--rounds must be at least 1, not 0"),
         ({"label": ("majority",)}, "--label must be one of vi, rand for --learner aggregation"),
         ({"features": ("grey+hue",)}, "--features must be some of boundary, .*, not grey hue"),

@@ -11,6 +11,7 @@ from agglo.training.shard import Shard, cut_shards
 from agglo.training.volume_set import load_instance, open_set
 from agglo.volumes import write_volume
 from analysis.input_error import InputError
+from envs import statistics as st
 from envs.instance import Instance
 from envs.merge_network import mean_boundary_network
 from envs.region_graph import build_region_graph
@@ -197,3 +198,20 @@ def test_the_sentence_names_the_part_that_is_wrong(
     volumes, _ = open_tissue(path, **{name: f"{path}:other"})  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match=rf"^--{name}: .*:other\[:16,:40,10:40\] .*{message}"):
         load_instance(volumes, Shard(0, (0, 0, 10), SHAPE))
+
+
+def test_a_degraded_copy_differs_in_its_boundaries_alone(path: Path) -> None:
+    volumes, shape = open_tissue(path)
+    (shard,) = cut_shards([shape], shape)
+    plain, one, again, other = (
+        load_instance(volumes, shard._replace(copy=copy)) for copy in (0, 1, 1, 2)
+    )
+    assert_same(one, again)
+    graphs = [instance.graph for instance in (plain, one, other)]
+    for graph in graphs[1:]:
+        np.testing.assert_array_equal(graph.edges, graphs[0].edges)
+        for column in (st.SIZE, st.GREY, st.GREY_SQUARED, st.SURFACE):
+            np.testing.assert_array_equal(graph.regions[:, column], graphs[0].regions[:, column])
+    sums = [graph.contacts[:, st.FACE_MAX] for graph in graphs]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (sums[a] != sums[b]).mean() > 0.1
