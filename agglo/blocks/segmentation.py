@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.merge_shards import LARGEST_TREE, count_merges, gather_tree
 from agglo.blocks.stages import WrongAsAWholeError, run_stages
 from agglo.blocks.tree import BlockTree
+from agglo.blocks.work import summed
 from agglo.boundaries.model_folder import fingerprint
 from agglo.policy_file import Policy
 from agglo.segmentation import save_tree, tree_path_of
@@ -76,7 +78,8 @@ def segment_in_blocks(
         overwrite: replace outputs that exist.
 
     Returns:
-        What `segment_volume` returns, the time and memory of each stage, and counts.
+        What `segment_volume` returns, what each stage took (`agglo.blocks.work.StageWork`), that of
+        agglomeration by level, and counts.
 
     Raises:
         InputError: where the volumes are not what they should be or do not fit the policy, a
@@ -143,7 +146,8 @@ def segment_in_blocks(
                 writer.handle,
                 (ledger.path / TABLES).absolute(),
             )
-            stages = run_stages(job, ledger, n_actors)
+            took = run_stages(job, ledger, n_actors)
+            started = time.perf_counter()
             counts = count_merges(job)
             tree = _keep_tree(job, counts.n_superpixels, tree_path)
             writer.commit()
@@ -153,10 +157,15 @@ def segment_in_blocks(
         "n_segments": counts.n_segments,
         "threshold": cut,
         "merge_tree": str(tree),
+        "shape": [*blocks.shape],
+        "blocks": [*block_vox],
         "n_blocks": blocks.n_blocks,
         "n_scores": counts.n_scores,
+        "clusters": counts.clusters,
         "largest_graphs": counts.largest_graphs,
-        "stages": stages,
+        "stages": {name: asdict(summed(rounds)) for name, rounds in took.items()},
+        "levels": [asdict(work) for work in took["agglomeration"]],
+        "end_seconds": time.perf_counter() - started,
     }
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,16 +27,10 @@ from agglo.blocks.routes import (
 )
 from agglo.blocks.shard import read_shard, write_shard
 from agglo.blocks.superpixels import block_superpixels
+from agglo.blocks.work import TaskWork, WorkMeter
 from envs import statistics as st
 from envs.merge_tree import relabel
 from envs.region_graph import RegionGraph, build_region_graph, core_with_rim
-
-
-class TaskWork(NamedTuple):
-    """What a task took: seconds, and the most memory its process has had so far, in MB."""
-
-    seconds: float
-    peak_mb: float
 
 
 class BlockWorker:
@@ -48,14 +38,13 @@ class BlockWorker:
 
     def __init__(self, job: BlockJob) -> None:
         self._job = job
+        self._meter = WorkMeter()
 
     def do(self, stage: str, task: int, sources: Sequence[int] = ()) -> TaskWork:
         """Do a task of a stage; its result is on the disk when this returns."""
-        started = time.perf_counter()
+        self._meter.begin(stage)
         TASKS[stage](self._job, task, sources)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        per_mb = 2**20 if sys.platform == "darwin" else 2**10
-        return TaskWork(time.perf_counter() - started, peak / per_mb)
+        return self._meter.end()
 
 
 def make_superpixels(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:

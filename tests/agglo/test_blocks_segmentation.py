@@ -61,6 +61,10 @@ class HerePool:
                     raise KeyboardInterrupt
         return results
 
+    def pids(self) -> list[int]:
+        """Return no process, as there is none to wait for."""
+        return []
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -145,7 +149,17 @@ def test_any_cutting_is_the_run_in_memory(
     assert results["n_blocks"] == np.prod(-(-np.array((16, 40, 40)) // block))
     n_most = results["largest_graphs"]
     assert all(n <= len(tree.ids) for n in n_most)
-    assert results["stages"]["sums"]["tasks"] == results["n_blocks"]
+    assert results["clusters"][0] == len(tree.ids)
+    assert all(n >= most for n, most in zip(results["clusters"], n_most, strict=True))
+    sums = results["stages"]["sums"]
+    assert sums["tasks"] == results["n_blocks"]
+    assert sums["voxels"] == segmentation.size
+    assert sums["first_tasks"] == 1
+    assert sums["peak_mb"] >= sums["idle_mb"] > 0
+    levels = results["levels"]
+    assert len(levels) == len(n_most)
+    for key in ("tasks", "voxels", "written_bytes"):
+        assert sum(work[key] for work in levels) == results["stages"]["agglomeration"][key]
 
 
 @pytest.mark.usefixtures("here")
