@@ -22,6 +22,7 @@ COMMANDS = {
     ("superpixels",): "cut a boundary map into watershed superpixels",
     ("train",): "train the merge policy by on-policy rollouts on Ray",
     ("segment",): "apply a merge policy; write segmentation and merge tree",
+    ("plan",): "say what segmenting a larger volume in blocks will take, from a short run",
     ("evaluate",): "measure a segmentation or a boundary map against labels",
     ("replay",): "record an episode for the notebook",
 }
