@@ -40,7 +40,8 @@ def run_stages(
             took["superpixels"] = pool.run("superpixels", [blocks])
         took["sums"] = pool.run("sums", [blocks])
         _refuse_masks(job)
-        took["homes"] = pool.run("homes", [range(job.n_buckets)])
+        if job.superpixels is not None:
+            took["homes"] = pool.run("homes", [range(job.n_buckets)])
         took["routes"] = pool.run("routes", [blocks])
         sources = _sources(job)
         nodes = [tree.nodes(level) for level in levels]

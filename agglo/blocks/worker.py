@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from agglo.blocks.agglomeration import (
     NodeMerges,
@@ -69,7 +70,6 @@ def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
         origin_vox=(read[0].start, read[1].start, read[2].start),
         core=core,
     )
-    bucket = bucket_of(graph.ids, job.n_buckets)
     arrays = {
         "ids": graph.ids,
         "regions": graph.regions,
@@ -77,10 +77,12 @@ def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
         "contacts": graph.contacts,
         "highest": boundaries.max(),
     }
-    for number in range(job.n_buckets):
-        here = bucket == number
-        arrays[f"{number}.ids"] = graph.ids[here]
-        arrays[f"{number}.is_inside"] = graph.regions[here, st.SIZE] > 0
+    if job.superpixels is not None:
+        bucket = bucket_of(graph.ids, job.n_buckets)
+        for number in range(job.n_buckets):
+            here = bucket == number
+            arrays[f"{number}.ids"] = graph.ids[here]
+            arrays[f"{number}.is_inside"] = graph.regions[here, st.SIZE] > 0
     write_shard(job.table("sums", block), arrays)
 
 
@@ -97,10 +99,7 @@ def route_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     """Share out the sums of a block among the nodes where they are added up."""
     sums = read_shard(job.table("sums", block), "ids", "regions", "edges", "contacts")
     graph = RegionGraph(**sums, voxel_size_nm=job.voxel_size_nm)
-    bucket = bucket_of(graph.ids, job.n_buckets)
-    homes = np.empty(graph.n_regions, np.int64)
-    for number in range(job.n_buckets):
-        homes[bucket == number] = read_shard(job.table("homes", number), f"{block}")[f"{block}"]
+    homes = _homes(job, block, graph.ids)
     inside = graph.regions[:, st.SIZE] > 0
     arrays = packed_parcels(parcels_of(graph, homes, job.tree))
     arrays |= {"inside": graph.ids[inside], "homes": homes[inside]}
@@ -148,6 +147,17 @@ def relabel_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     job.output.sync(box.start, box.shape)
 
 
+def _homes(job: BlockJob, block: int, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Return the homes of the regions that a block knows."""
+    if job.superpixels is None:  # named by their first voxel, and in one block each
+        return job.tree.blocks_of(ids - np.uint64(1))
+    bucket = bucket_of(ids, job.n_buckets)
+    homes = np.empty(len(ids), np.int64)
+    for number in range(job.n_buckets):
+        homes[bucket == number] = read_shard(job.table("homes", number), f"{block}")[f"{block}"]
+    return homes
+
+
 def _read_parcel(job: BlockJob, node: int, block: int) -> Parcel:
     return unpacked_parcel(node, read_shard(job.table("routes", block), *names_of_parcel(node)))
 
@@ -161,4 +171,7 @@ TASKS = {
     "names": name_clusters,
     "segmentation": relabel_block,
 }
-"""The stages in their order; a task of a stage needs the whole of the ones before."""
+"""The stages in their order; a task of a stage needs the whole of the ones before.
+
+There are superpixels where none were given, and homes where they were.
+"""

@@ -237,6 +237,7 @@ def test_superpixels_are_made_on_the_way(
     HerePool.n_before = None
     results = run(superpixels=None, out=str(out), resume=True)
     assert results["stages"]["superpixels"]["tasks"] == 5
+    assert "homes" not in results["stages"]
     superpixels = open_volume(f"{out}:superpixels", argument="--superpixels")
     labels = superpixels.read()
     ids, first = np.unique(labels, return_index=True)
