@@ -50,24 +50,24 @@ class MeasuredRun:
         """
         try:
             depth, height, width = results["shape"]
+            stages = {name: _work(took) for name, took in results["stages"].items()}
+            in_stages = sum(took.seconds for took in stages.values())
             run = cls(
                 BlockTree((depth, height, width), tuple(results["blocks"])),
-                {name: _work(took) for name, took in results["stages"].items()},
+                stages,
                 [_work(took) for took in results["levels"]],
                 results["clusters"],
                 results["largest_graphs"],
                 results["end_seconds"],
-                0.0,
+                max(results["seconds"] - in_stages - results["end_seconds"], 0.0),
             )
-            in_stages = sum(took.seconds for took in run.stages.values())
-            start = results["seconds"] - in_stages - run.end_seconds
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{source} does not hold the results of agglo segment --blocks "
                 f"({type(error).__name__}: {error})."
             ) from error
         run._require_whole(source)
-        return cls(*(getattr(run, name) for name in cls.__slots__[:-1]), max(start, 0.0))
+        return run
 
     @classmethod
     def read(cls, path: Path, *, argument: str) -> MeasuredRun:

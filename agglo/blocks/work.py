@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _PROC = Path("/proc/self")
 
@@ -129,7 +129,9 @@ def stage_work(seconds: float, tasks: Iterable[tuple[int, TaskWork]]) -> StageWo
 
 def summed(rounds: Sequence[StageWork]) -> StageWork:
     """Add up the rounds of a stage, one at least."""
-    totals = {name: sum(getattr(one, name) for one in rounds) for name in StageWork.__slots__}
+    totals: dict[str, Any] = {
+        name: sum(getattr(one, name) for one in rounds) for name in StageWork.__slots__
+    }
     totals["idle_mb"] = min((one.idle_mb for one in rounds if one.tasks), default=0.0)
     totals["peak_mb"] = max(one.peak_mb for one in rounds)
     return StageWork(**totals)

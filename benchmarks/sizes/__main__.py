@@ -21,6 +21,7 @@ from agglo.progress import messages
 from analysis.input_error import InputError
 from benchmarks.accuracy.rows import require_same
 from benchmarks.sizes.kills import survive
+from benchmarks.sizes.plans import show_plans
 from benchmarks.sizes.runs import Place, evaluate, paint, prepare, seams, segment
 from benchmarks.sizes.table import growth_of, show_growth, show_seams, show_size, show_speedups
 
@@ -95,6 +96,9 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     n_actors = arguments.actors[-1]
     results["growth"] = growth_of({side: runs[side, n_actors] for side in sorted(arguments.sizes)})
     show_growth(results["growth"])
+    results["plans"] = show_plans(
+        {side: runs[side, n_actors]["run"] for side in sorted(arguments.sizes)}, n_actors
+    )
     results["speedups"] = show_speedups(runs)
     if arguments.seams is not None:
         whole = seams(place, arguments.seams)

@@ -28,7 +28,7 @@ RIM = 4
 FAR_VOX = 16384
 """Distance along z of the volume that the policy is trained on."""
 
-_CONTRAST_SIDE = 96
+_CONTRAST_VOX = (96, 96, 96)
 
 
 class ScenePainter:
@@ -111,10 +111,13 @@ def boundary_map(image: npt.NDArray[np.uint8], dark: float, light: float) -> npt
 @lru_cache
 def contrast(config: PhantomConfig) -> tuple[float, float]:
     """Return the grey of membranes and of cytoplasm, from a part of the phantom."""
-    part = make_phantom(config, (FAR_VOX, 0, 0), (_CONTRAST_SIDE,) * 3)
+    part = make_phantom(config, (FAR_VOX, 0, 0), _CONTRAST_VOX)
     dark, light = np.percentile(_smoothed(part.image)[::2, ::2, ::2], [2, 90])
     return float(dark), float(light)
 
 
 def _smoothed(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return ndimage.gaussian_filter(image.astype(np.float32), SMOOTH_VOX, radius=RIM, mode="nearest")
+    grey = image.astype(np.float32)
+    return np.asarray(
+        ndimage.gaussian_filter(grey, SMOOTH_VOX, radius=RIM, mode="nearest"), np.float32
+    )

@@ -135,10 +135,11 @@ def test_rows_are_kept(tmp_path: Path) -> None:
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:
-    for options, said in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"sizes": ()}, "--sizes: numbers from 1 on"),
         ({"actors": (0,)}, "--actors: numbers from 1 on"),
         ({"seams": 64}, "--seams: 64 is none of the --sizes"),
-    ):
+    )
+    for options, said in cases:
         with pytest.raises(InputError, match=said):
             Arguments(tmp_path, **options)
