@@ -168,7 +168,7 @@ def _planned_nodes(
     rate = _per_unit(above, sum(measured.clusters[1:]))
     idle = measured.stages["agglomeration"].idle_mb
     mb = max(
-        (work.peak_mb - idle) / max(most, 1)
+        (work.peak_mb - work.idle_mb) / max(most, 1)
         for work, most in zip(above, measured.largest_graphs[1:], strict=True)
     )
     for level, (amount, most) in enumerate(levels[1:], 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 import time
@@ -47,6 +48,7 @@ class WorkMeter:
         """Begin a task of a stage."""
         self._is_first = stage not in self._seen
         self._seen.add(stage)
+        _give_back_memory()
         _forget_peak()
         self._idle_mb = _memory_mb("VmRSS")
         self._read, self._written = _bytes_moved()
@@ -135,6 +137,13 @@ def summed(rounds: Sequence[StageWork]) -> StageWork:
     totals["idle_mb"] = min((one.idle_mb for one in rounds if one.tasks), default=0.0)
     totals["peak_mb"] = max(one.peak_mb for one in rounds)
     return StageWork(**totals)
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system, so that it counts for no later task; glibc alone can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _forget_peak() -> None:
