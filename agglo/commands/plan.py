@@ -23,8 +23,9 @@ Voxels = Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")]
 class Command:
     """Say what `agglo segment --blocks` will take on a large volume, from a short measured run.
 
-    Example: agglo segment --blocks 256 256 256 --json run.json … (on a part), then
-    agglo plan --measured run.json --shape 8192 8192 8192 --workers 64
+    Example: agglo plan --measured run.json --shape 8192 8192 8192 --workers 64
+
+    (after agglo segment --blocks 256 256 256 --json run.json … on a part), or all at once:
 
     Example: agglo plan --policy run --image em.zarr --boundaries boundaries.zarr --crop 512 512 512
     --blocks 256 256 256 --workers 64
