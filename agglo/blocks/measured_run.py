@@ -27,6 +27,7 @@ class MeasuredRun:
         largest_graphs: of the largest node of each level.
         end_seconds: writing the merge tree.
         start_seconds: from the command to the first task, whatever the volume.
+        n_resolutions: of the segmentation.
     """
 
     tree: BlockTree
@@ -36,6 +37,7 @@ class MeasuredRun:
     largest_graphs: list[int]
     end_seconds: float
     start_seconds: float
+    n_resolutions: int = 1
 
     @classmethod
     def of_results(cls, results: dict[str, Any], *, source: str) -> MeasuredRun:
@@ -60,6 +62,7 @@ class MeasuredRun:
                 results["largest_graphs"],
                 results["end_seconds"],
                 max(results["seconds"] - in_stages - results["end_seconds"], 0.0),
+                results["n_resolutions"],
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(

@@ -118,6 +118,13 @@ def plan_run(measured: MeasuredRun, shape: Triple, n_workers: int) -> list[Plann
         if name in BLOCK_STAGES:
             rounds = [(tree.n_blocks, float(n_voxels), float(min(block, n_voxels)))]
             stages.append(_per_voxel(took).planned(name, rounds, n_workers, took.peak_mb))
+        elif name == "pyramid":
+            levels = [tree.shrunk(level) for level in range(1, measured.n_resolutions)]
+            rounds = [
+                (one.n_blocks, n := float(math.prod(one.shape)), min(float(block), n))
+                for one in levels
+            ]
+            stages.append(_per_voxel(took).planned(name, rounds, n_workers, took.peak_mb))
         elif name == "homes":
             stages.append(_planned_homes(measured, took, tree, n_workers))
         elif name == "agglomeration":

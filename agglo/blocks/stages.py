@@ -29,8 +29,8 @@ def run_stages(
 ) -> dict[str, list[StageWork]]:
     """Do everything that the ledger does not list; return what each stage took, round by round.
 
-    Agglomeration has a round for each level of the tree, from the blocks up, and names have one,
-    from the root down; other stages are a single round.
+    Agglomeration has a round for each level of the tree, from the blocks up, names have one, from
+    the root down, and the pyramid one for each resolution; other stages are a single round.
     """
     tree = job.tree
     blocks, levels = range(tree.n_blocks), range(tree.n_levels)
@@ -49,6 +49,8 @@ def run_stages(
         _refuse_no_superpixels(job)
         took["names"] = pool.run("names", nodes[::-1])
         took["segmentation"] = pool.run("segmentation", [blocks])
+        if job.n_levels > 1:
+            took["pyramid"] = pool.run("pyramid", nodes[1 : job.n_levels])
     return took
 
 
@@ -106,8 +108,12 @@ class _StagePool:
 
     def _voxels(self, stage: str, task: int) -> int:
         """Return the voxels of a task on a block."""
-        is_block = stage != "homes" and task < self._job.tree.n_blocks
-        return math.prod(self._job.tree.box(task).shape) if is_block else 0
+        tree = self._job.tree
+        if stage == "pyramid":
+            level = tree.level(task)
+            return math.prod(tree.shrunk(level).box(task - tree.nodes(level)[0]).shape)
+        is_block = stage != "homes" and task < tree.n_blocks
+        return math.prod(tree.box(task).shape) if is_block else 0
 
 
 def _sources(job: BlockJob) -> dict[int, list[int]]:

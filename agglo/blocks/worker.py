@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +32,7 @@ from agglo.blocks.shard import read_shard, write_shard
 from agglo.blocks.superpixels import block_superpixels
 from agglo.blocks.work import TaskWork, WorkMeter
 from envs import statistics as st
+from envs.halved_labels import halve_labels
 from envs.merge_tree import relabel
 from envs.region_graph import RegionGraph, build_region_graph, core_with_rim
 
@@ -147,6 +150,24 @@ def relabel_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     job.output.sync(box.start, box.shape)
 
 
+def shrink_node(job: BlockJob, node: int, _: Sequence[int] = ()) -> None:
+    """Write a block of the segmentation at a lower resolution, from the one before, by chunks."""
+    level = job.tree.level(node)
+    shrunk, finer = job.tree.shrunk(level), job.tree.shrunk(level - 1).shape
+    box = shrunk.box(node - job.tree.nodes(level)[0])
+    edges = job.tree.chunk_vox()
+    ranges = (range(*ends) for ends in zip(box.start, box.stop, edges, strict=True))
+    for start in itertools.product(*ranges):
+        ends = map(min, map(operator.add, start, edges), box.stop)
+        read = tuple(
+            slice(2 * begin, min(2 * end, size))
+            for begin, end, size in zip(start, ends, finer, strict=True)
+        )
+        halved = halve_labels(job.output.read(read, level=level - 1))
+        job.output.write(start, halved, level=level)
+    job.output.sync(box.start, box.shape, level=level)
+
+
 def _homes(job: BlockJob, block: int, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Return the homes of the regions that a block knows."""
     if job.superpixels is None:  # named by their first voxel, and in one block each
@@ -170,8 +191,10 @@ TASKS = {
     "agglomeration": agglomerate,
     "names": name_clusters,
     "segmentation": relabel_block,
+    "pyramid": shrink_node,
 }
 """The stages in their order; a task of a stage needs the whole of the ones before.
 
-There are superpixels where none were given, and homes where they were.
+There are superpixels where none were given, homes where they were, and a pyramid of more than one
+resolution.
 """

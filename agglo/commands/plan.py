@@ -145,6 +145,10 @@ class Command:
         return measured, self.shape or whole
 
 
+_OUTPUTS = ("superpixels", "segmentation", "pyramid")
+"""Stages whose files stay."""
+
+
 def _row(stage: PlannedStage) -> tuple[object, ...]:
     return (
         *(stage.stage, stage.tasks, stage.core_hours, _duration(stage.wall_seconds)),
@@ -155,7 +159,7 @@ def _row(stage: PlannedStage) -> tuple[object, ...]:
 
 def _lasting(stages: list[PlannedStage]) -> float:
     """Return the bytes of the outputs, which are what is not removed at the end."""
-    return sum(one.written_bytes for one in stages if one.stage in ("superpixels", "segmentation"))
+    return sum(one.written_bytes for one in stages if one.stage in _OUTPUTS)
 
 
 def _duration(seconds: float) -> str:

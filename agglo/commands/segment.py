@@ -41,6 +41,8 @@ class Command:
     to OUT:superpixels"""
     blocks: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")] = None
     """voxels of a block (z y x), such as 256 256 256; without it everything is done in memory"""
+    levels: int = 1
+    """with --blocks, resolutions of the segmentation, each half the one before"""
     actors: int | None = None
     """with --blocks, how many processes work; one for each CPU if not given"""
     resume: bool = False
@@ -81,7 +83,11 @@ class Command:
 
     def _at_once(self, policy: Policy) -> dict[str, Any]:
         """Segment in this process."""
-        for name, is_given in (("resume", self.resume), ("actors", self.actors is not None)):
+        for name, is_given in (
+            ("resume", self.resume),
+            ("actors", self.actors is not None),
+            ("levels", self.levels != 1),
+        ):
             if is_given:
                 raise InputError(f"--{name} goes with --blocks, which was not given.")
         if self.superpixels is None:
@@ -115,6 +121,7 @@ class Command:
                 block_vox=block_vox,
                 threshold=self.threshold,
                 voxel_size_nm=self.voxel_size_nm,
+                n_levels=self.levels,
                 n_actors=self.actors,
                 resume=self.resume,
                 overwrite=self.overwrite,

@@ -117,9 +117,15 @@ def made_up(shape: tuple[int, int, int], *, warm: float = 3.0) -> dict[str, Any]
         "names": work(tree.root + 1, sum(clusters) * 1e-4, 150.0),
         "segmentation": blocks["segmentation"],
     }
+    smaller = [tree.shrunk(level) for level in (1, 2)]
+    n_smaller = sum(math.prod(one.shape) for one in smaller)
+    stages["pyramid"] = work(
+        sum(one.n_blocks for one in smaller), n_smaller * 1e-6, 300.0, n_smaller
+    )
     return {
         "shape": [*shape],
         "blocks": [64, 64, 64],
+        "n_resolutions": 3,
         "clusters": clusters,
         "largest_graphs": largest,
         "stages": {name: asdict(took) for name, took in stages.items()},
@@ -141,6 +147,9 @@ def test_a_plan_is_what_a_run_with_the_same_costs_takes() -> None:
     assert sums.wall_seconds == pytest.approx(n_voxels * 1e-6 / 2 + 3)
     assert sums.core_hours * 3600 == pytest.approx(n_voxels * 0.5e-6 + 2 * 1.5)
     assert (sums.peak_mb, sums.read_bytes, sums.written_bytes) == (300, 2 * n_voxels, 4 * n_voxels)
+    pyramid = planned["pyramid"]
+    assert pyramid.tasks == 128 + 16
+    assert pyramid.written_bytes == pytest.approx(4 * n_voxels * (1 / 8 + 1 / 64))
     names = ["agglomeration, blocks", *(f"agglomeration, level {n}" for n in (1, 2, 3))]
     for level, name in enumerate([*names, "agglomeration, root"]):
         assert planned[name].clusters == pytest.approx(truth.largest_graphs[level], rel=1e-3)
@@ -209,7 +218,7 @@ def test_the_command_plans_from_results(capsys: pytest.CaptureFixture[str], tmp_
     assert "agglomeration, root" in said.out
     results = json.loads(out.read_text())
     assert results["stages"][-1]["stage"] == "in total"
-    assert results["lasting_bytes"] == pytest.approx(2 * 4 * 512**3)
+    assert results["lasting_bytes"] == pytest.approx(4 * 512**3 * (2 + 1 / 8 + 1 / 64))
 
 
 @pytest.mark.parametrize(

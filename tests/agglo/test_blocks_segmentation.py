@@ -18,12 +18,14 @@ import zarr
 from agglo.blocks import segmentation as module
 from agglo.blocks import shard, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
+from agglo.blocks.tree import BlockTree
 from agglo.policy_file import Policy
 from agglo.pool import ActorPool
 from agglo.segmentation import load_tree, segment_volume
 from agglo.volumes import open_volume, write_volume
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
+from envs.halved_labels import halve_labels
 from tests.agglo.small_volumes import (
     Tissue,
     agglo,
@@ -253,6 +255,45 @@ def test_superpixels_are_made_on_the_way(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("block", [BLOCK, (7, 21, 13), (8, 10, 40)])
+def test_a_pyramid(
+    run: Callable, at_once: Path, tmp_path: Path, block: tuple[int, int, int]
+) -> None:
+    """It is stopped in the pyramid's first level, and gone on with."""
+    n_levels = BlockTree((16, 40, 40), block).n_levels
+    n_blocks = BlockTree((16, 40, 40), block).n_blocks
+    HerePool.n_before = n_blocks * 3 + 1 + 2 * (BlockTree((16, 40, 40), block).root + 1) + 1
+    with pytest.raises(KeyboardInterrupt):
+        run(block_vox=block, n_levels=n_levels)
+    HerePool.n_before = None
+    with pytest.raises(InputError, match="is another one, its levels was"):
+        run(block_vox=block, n_levels=n_levels - 1, resume=True)
+    results = run(block_vox=block, n_levels=n_levels, resume=True)
+    assert 0 < results["stages"]["pyramid"]["tasks"] < 30
+    assert_same(tmp_path / "s.zarr", at_once)
+    labels, edge = open_volume(str(tmp_path / "s.zarr"), argument="--out").read(), 8.0
+    for level in range(1, n_levels):
+        labels, edge = halve_labels(labels), 2 * edge
+        volume = open_volume(f"{tmp_path / 's.zarr'}:{level}", argument="--out")
+        np.testing.assert_array_equal(volume.read(), labels)
+        assert volume.voxel_size_nm == (edge, edge, edge)
+    ome: Any = zarr.open_group(tmp_path / "s.zarr", mode="r").attrs["ome"]
+    first, second = ome["multiscales"][0]["datasets"][:2]
+    assert [one["type"] for one in first["coordinateTransformations"]] == ["scale"]
+    assert second["coordinateTransformations"][1]["translation"] == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.usefixtures("here")
+def test_resolutions_that_cannot_be(run: Callable, tmp_path: Path) -> None:
+    for n_levels in (0, 4):
+        with pytest.raises(InputError, match=f"--levels: from 1 to 3 .*, not {n_levels}"):
+            run(n_levels=n_levels)
+    with pytest.raises(InputError, match=r"--levels: .*o.h5:s has one resolution only"):
+        run(n_levels=2, out=f"{tmp_path}/o.h5:s")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("here")
 def test_a_chunk_that_cannot_be_read(
     run: Callable, at_once: Path, tissue: Tissue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +407,7 @@ def test_wrong_arguments(
     for more, said in {
         ("--resume", *maps): "--resume goes with --blocks",
         ("--actors", "1", *maps): "--actors goes with --blocks",
+        ("--levels", "2", *maps): "--levels goes with --blocks",
         (*maps[:4],): "--superpixels is needed, except with --blocks",
     }.items():
         result = agglo(capsys, *words, *more)
