@@ -14,10 +14,12 @@ from agglo.phantom import PhantomConfig, make_phantom
 from analysis.input_error import InputError
 from benchmarks.sizes.__main__ import Arguments
 from benchmarks.sizes.kills import Killer
+from benchmarks.sizes.plans import show_plans
 from benchmarks.sizes.runs import Place, kept
 from benchmarks.sizes.scene import boundary_map, scene_block
 from benchmarks.sizes.table import WHOLE, growth_of, show_growth, show_size, show_speedups
 from benchmarks.sizes.watch import run_command, watch
+from tests.agglo.made_up_run import made_up
 
 CONFIG = PhantomConfig(seed=3)
 
@@ -91,6 +93,21 @@ def test_actors_are_compared_stage_by_stage() -> None:
         ("names", pytest.approx(1)),
     ]
     assert show_speedups({(100, 1): found(100)}) == []
+
+
+def test_a_size_is_planned_from_a_smaller_one(capsys: pytest.CaptureFixture[str]) -> None:
+    alone = {"n_blocks": 1}
+    runs = {
+        side: made_up((side, side, side)) | {"n_blocks": (side // 64) ** 3} for side in (256, 512)
+    }
+    rows = show_plans({64: alone, **runs}, 1)
+    assert {(row["from"], row["to"]) for row in rows} == {(256, 512)}
+    by_stage = {row["stage"]: row for row in rows}
+    for stage in ("superpixels", "routes", "agglomeration, root", "pyramid"):
+        planned, taken = by_stage[stage]["planned"], by_stage[stage]["taken"]
+        assert planned["cpu_seconds"] == pytest.approx(taken["cpu_seconds"], rel=1e-3)
+        assert planned["peak_mb"] == pytest.approx(taken["peak_mb"], rel=1e-3)
+    assert "512³ planned from 256³" in capsys.readouterr().out
 
 
 def test_a_worker_and_then_the_driver_are_killed_once(
