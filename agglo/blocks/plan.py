@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agglo.blocks.job import VOXELS_PER_BUCKET
 from agglo.blocks.measured_run import BLOCK_STAGES, MeasuredRun
@@ -169,8 +169,8 @@ def _planned_nodes(
     first, *above = measured.levels
     n_voxels = math.prod(tree.shape)
     block = float(min(math.prod(tree.block_vox), n_voxels))
-    rounds = [(tree.n_blocks, float(n_voxels), block)]
     levels = clusters_by_level(measured, tree, n_superpixels)
+    rounds = [(tree.n_blocks, float(n_voxels), block)]
     stages = [_per_voxel(first).planned("blocks", rounds, n_workers, first.peak_mb)]
     rate = _per_unit(above, sum(measured.clusters[1:]))
     idle = measured.stages["agglomeration"].idle_mb
@@ -182,10 +182,33 @@ def _planned_nodes(
         rounds = [(len(tree.nodes(level)), amount, most)]
         name = "root" if level == tree.n_levels - 1 else f"level {level}"
         stages.append(rate.planned(name, rounds, n_workers, idle + mb * most))
+    written = _written_by_level(measured, n_voxels, levels)
     return [
-        PlannedStage(f"agglomeration, {one.stage}", *_values(one)[1:-1], clusters=most)
-        for one, (_, most) in zip(stages, levels, strict=True)
+        replace(
+            one, stage=f"agglomeration, {one.stage}", clusters=most, written_bytes=written[level]
+        )
+        for level, (one, (_, most)) in enumerate(zip(stages, levels, strict=True))
     ]
+
+
+def _written_by_level(
+    measured: MeasuredRun, n_voxels: int, levels: list[tuple[float, float]]
+) -> list[float]:
+    """Return the bytes that each level writes: its merges, and what it leaves to the next.
+
+    What is left is what the next level reads, which reads sums from elsewhere too, so it is no more
+    than what was written; the root leaves nothing.
+    """
+    works, clusters = measured.levels, measured.clusters
+    left = min(
+        sum(work.read_bytes for work in works[1:]) / max(sum(clusters[1:]), 1),
+        works[0].written_bytes / max(clusters[1], 1),
+    )
+    of_blocks = max(works[0].written_bytes - left * clusters[1], 0.0) / max(works[0].voxels, 1)
+    of_cluster = works[-1].written_bytes / max(clusters[-1], 1)
+    following = [amount for amount, _ in levels[1:]] + [0.0]
+    own = [of_blocks * n_voxels] + [of_cluster * amount for amount, _ in levels[1:]]
+    return [mine + left * n for mine, n in zip(own, following, strict=True)]
 
 
 def _planned_names(
@@ -254,7 +277,3 @@ def _total(stages: list[PlannedStage]) -> PlannedStage:
         sum(one.written_bytes for one in stages),
         max(one.clusters for one in stages),
     )
-
-
-def _values(one: PlannedStage) -> tuple:
-    return tuple(getattr(one, name) for name in PlannedStage.__slots__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from agglo.blocks.tree import BlockTree
@@ -14,7 +14,8 @@ from agglo.blocks.work import StageWork
 def made_up(shape: tuple[int, int, int], *, warm: float = 3.0) -> dict[str, Any]:
     """Return the results of a run whose blocks and clusters cost the same everywhere.
 
-    A voxel takes 1 µs in every stage on voxels, a cluster 1 ms; the shell is 10 voxels deep.
+    A voxel takes 1 µs in every stage on voxels, a cluster 1 ms; the shell is 10 voxels deep. A
+    cluster that is left is written with 50 bytes and read again.
     """
     tree = BlockTree(shape, (64, 64, 64))
     n_voxels = math.prod(shape)
@@ -39,6 +40,17 @@ def made_up(shape: tuple[int, int, int], *, warm: float = 3.0) -> dict[str, Any]
     levels = [work(tree.n_blocks, n_voxels * 1e-6, 200.0, n_voxels)] + [
         work(len(tree.nodes(level)), clusters[level] * 1e-3, 100 + 0.1 * largest[level])
         for level in range(1, tree.n_levels)
+    ]
+    following = [*clusters[1:], 0]
+    levels = [
+        replace(
+            took,
+            read_bytes=took.read_bytes + 50 * clusters[level] * (level > 0),
+            written_bytes=took.written_bytes
+            + 50 * following[level]
+            + 2 * clusters[level] * (level > 0),
+        )
+        for level, took in enumerate(levels)
     ]
     nodes = work(tree.root + 1, 5.0, 250.0)
     stages = {

@@ -96,6 +96,9 @@ def test_a_plan_is_what_a_run_with_the_same_costs_takes() -> None:
     for level, name in enumerate([*names, "agglomeration, root"]):
         assert planned[name].clusters == pytest.approx(truth.largest_graphs[level], rel=1e-3)
         assert planned[name].tasks == truth.levels[level].tasks
+        assert planned[name].written_bytes == pytest.approx(
+            truth.levels[level].written_bytes, rel=1e-3
+        )
         if level:
             assert planned[name].core_hours * 3600 == pytest.approx(
                 truth.levels[level].cpu_seconds, rel=1e-3
