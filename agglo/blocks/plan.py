@@ -149,8 +149,7 @@ def clusters_by_level(
     """
     depths = measured_depths(measured.tree, measured.clusters)
     density = n_superpixels / math.prod(tree.shape)
-    biggest = math.prod(map(min, tree.block_vox, tree.shape))
-    levels = [(n_superpixels, density * biggest)]
+    levels = [(n_superpixels, float(measured.largest_graphs[0]))]
     for level in range(tree.n_levels - 1):
         depth = depths[min(level, len(depths) - 1)]
         levels.append(
