@@ -21,7 +21,7 @@ WORKER_AT, DRIVER_AT = 0.2, 0.6
 """Shares of the tasks after which each is killed."""
 
 MAX_STARTS = 6
-"""A machine that is too busy may lose its node too; more starts than these are no accident."""
+"""A machine that is too busy may lose Ray's node too; more starts than these are no accident."""
 
 SLAB = 64
 
@@ -65,8 +65,8 @@ def survive(place: Place, side: int, n_actors: int, undisturbed: Row) -> Row:
         while status:
             if n_starts == MAX_STARTS:
                 raise InputError(f"--out: {name} did not end after {n_starts} starts ({log}).")
-            how = "--resume" if killer.n_done else "--overwrite"
-            watched = watch([*words, how], log, on_look=killer.look)
+            how = ["--overwrite", *["--resume"] * (killer.n_done > 0)]
+            watched = watch([*words, *how], log, on_look=killer.look)
             seconds, n_starts, status = seconds + watched.seconds, n_starts + 1, watched.status
         return {
             "killed": killer.killed,

@@ -18,6 +18,10 @@ INTERVAL_S = 0.5
 
 _PROC = Path("/proc")
 
+_ACTOR = b"ray::_Host"
+"""How the name of a process with an actor of `agglo.pool` begins; Ray's own agents are `ray::` too,
+and a node dies with one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -128,8 +132,7 @@ def _kind(pid: int) -> str:
         return ""
     if not words:  # gone, but not yet waited for
         return ""
-    is_actor = words.startswith(b"ray::") and not words.startswith(b"ray::IDLE")
-    return "actor" if is_actor else "ray"
+    return "actor" if words.startswith(_ACTOR) else "ray"
 
 
 def _peak_mb(pid: int) -> float:
