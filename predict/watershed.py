@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from skimage.morphology import local_maxima
-from skimage.segmentation import watershed
 
 from analysis.input_error import InputError
 from predict.anisotropy import validate_voxel_size
+from predict.flooding import flood
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _flood(
     if config.distance_weight > 0 and highest > 0:
         weight = np.float32(config.distance_weight)
         landscape = (1 - weight) * boundaries + weight * (1 - distance / np.float32(highest))
-    return _drop_small(watershed(landscape, seeds), landscape, config.min_size_vox)
+    return _drop_small(flood(landscape, seeds), landscape, config.min_size_vox)
 
 
 def _seeds(
@@ -146,7 +146,7 @@ def _drop_small(
     keep[np.argmax(sizes)] = True
     if keep[1:].all():
         return superpixels
-    return watershed(landscape, np.where(keep[superpixels], superpixels, 0))
+    return flood(landscape, np.where(keep[superpixels], superpixels, 0))
 
 
 def _require_map(boundaries: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

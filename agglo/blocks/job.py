@@ -38,6 +38,7 @@ class BlockJob:
         watershed: parameters, if superpixels are made.
         output: the segmentation, with the superpixels nested in it if they are made.
         folder: where tables go.
+        n_levels: resolutions of the segmentation.
     """
 
     tree: BlockTree
@@ -50,6 +51,7 @@ class BlockJob:
     watershed: WatershedConfig
     output: BlockHandle
     folder: Path
+    n_levels: int = 1
 
     @property
     def n_buckets(self) -> int:

@@ -22,27 +22,29 @@ class MergeCounts:
         n_superpixels: of the volume.
         n_segments: clusters at the threshold.
         n_scores: edges scored.
+        clusters: for every level, the clusters that all its nodes had at the start.
         largest_graphs: for every level, the most clusters that a node of it had in memory.
     """
 
     n_superpixels: int
     n_segments: int
     n_scores: int
+    clusters: list[int]
     largest_graphs: list[int]
 
 
 def count_merges(job: BlockJob) -> MergeCounts:
     """Count without keeping anything."""
-    n_superpixels, n_made, n_scores, largest = 0, 0, 0, []
+    n_made, n_scores = 0, 0
+    clusters, largest = ([0] * job.tree.n_levels for _ in range(2))
     for level in range(job.tree.n_levels):
-        largest.append(0)
         for node in job.tree.nodes(level):
             made = read_shard(job.table("merges", node), "ids", "heights", "n_scores")
-            largest[-1] = max(largest[-1], len(made["ids"]))
-            n_superpixels += len(made["ids"]) if level == 0 else 0
+            clusters[level] += len(made["ids"])
+            largest[level] = max(largest[level], len(made["ids"]))
             n_made += int(np.count_nonzero(made["heights"] >= job.threshold))
             n_scores += int(made["n_scores"])
-    return MergeCounts(n_superpixels, n_superpixels - n_made, n_scores, largest)
+    return MergeCounts(clusters[0], clusters[0] - n_made, n_scores, clusters, largest)
 
 
 def gather_tree(job: BlockJob) -> MergeTree:

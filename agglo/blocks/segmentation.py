@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,10 +20,12 @@ from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.merge_shards import LARGEST_TREE, count_merges, gather_tree
 from agglo.blocks.stages import WrongAsAWholeError, run_stages
 from agglo.blocks.tree import BlockTree
+from agglo.blocks.work import summed
 from agglo.boundaries.model_folder import fingerprint
 from agglo.policy_file import Policy
 from agglo.segmentation import save_tree, tree_path_of
 from agglo.volumes import (
+    Address,
     ArrayLayout,
     BlockWriter,
     VoxelSize,
@@ -52,6 +55,7 @@ def segment_in_blocks(
     block_vox: Triple,
     threshold: float | None = None,
     voxel_size_nm: VoxelSize | None = None,
+    n_levels: int = 1,
     n_actors: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -71,12 +75,14 @@ def segment_in_blocks(
         block_vox: z, y, x of a block.
         threshold: lowest key that is merged; the policy's own if not given.
         voxel_size_nm: for volumes that state none.
+        n_levels: resolutions of the segmentation, each half the one before.
         n_actors: how many actors work; one for each CPU if None.
         resume: go on with what an equal run left that was killed or interrupted.
         overwrite: replace outputs that exist.
 
     Returns:
-        What `segment_volume` returns, the time and memory of each stage, and counts.
+        What `segment_volume` returns, what each stage took (`agglo.blocks.work.StageWork`), that of
+        agglomeration by level, and counts.
 
     Raises:
         InputError: where the volumes are not what they should be or do not fit the policy, a
@@ -99,6 +105,7 @@ def segment_in_blocks(
     depth, height, width = volumes["--image"].shape
     blocks = BlockTree((depth, height, width), block_vox)
     layout = ArrayLayout(blocks.shape, np.uint64, chunk_vox=blocks.chunk_vox())
+    _require_levels(n_levels, blocks, own)
     cut = policy.threshold if threshold is None else threshold
     watershed = WatershedConfig(
         two_dimensional=size is not None and is_strongly_anisotropic(size),
@@ -109,6 +116,7 @@ def segment_in_blocks(
         "policy": _digest(policy),
         "voxel_size_nm": size,
         "watershed": None if superpixels else asdict(watershed),
+        "levels": n_levels,
         "volumes": {
             name: [str(volume.address.absolute()), fingerprint(volume)]
             for name, volume in volumes.items()
@@ -127,6 +135,7 @@ def segment_in_blocks(
                 overwrite=overwrite,
                 attributes=attributes,
                 nested=dict.fromkeys(nested, layout),
+                n_levels=n_levels,
                 token=ledger.token,
                 is_begun=resume,
             )
@@ -142,8 +151,10 @@ def segment_in_blocks(
                 watershed,
                 writer.handle,
                 (ledger.path / TABLES).absolute(),
+                n_levels,
             )
-            stages = run_stages(job, ledger, n_actors)
+            took = run_stages(job, ledger, n_actors)
+            started = time.perf_counter()
             counts = count_merges(job)
             tree = _keep_tree(job, counts.n_superpixels, tree_path)
             writer.commit()
@@ -153,10 +164,16 @@ def segment_in_blocks(
         "n_segments": counts.n_segments,
         "threshold": cut,
         "merge_tree": str(tree),
+        "shape": [*blocks.shape],
+        "blocks": [*block_vox],
         "n_blocks": blocks.n_blocks,
+        "n_resolutions": n_levels,
         "n_scores": counts.n_scores,
+        "clusters": counts.clusters,
         "largest_graphs": counts.largest_graphs,
-        "stages": stages,
+        "stages": {name: asdict(summed(rounds)) for name, rounds in took.items()},
+        "levels": [asdict(work) for work in took["agglomeration"]],
+        "end_seconds": time.perf_counter() - started,
     }
 
 
@@ -165,6 +182,17 @@ _KINDS: dict[str, Any] = {
     "--boundaries": "boundaries",
     "--superpixels": "superpixels",
 }
+
+
+def _require_levels(n_levels: int, blocks: BlockTree, own: Address) -> None:
+    """Refuse resolutions that cannot be written, or are smaller than a block."""
+    if not 1 <= n_levels <= blocks.n_levels:
+        raise InputError(
+            f"--levels: from 1 to {blocks.n_levels} resolutions are expected, the last of a single "
+            f"block, not {n_levels}."
+        )
+    if n_levels > 1 and own.format != "zarr":
+        raise InputError(f"--levels: {own} has one resolution only; write an OME-Zarr.")
 
 
 @contextmanager

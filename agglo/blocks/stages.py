@@ -6,7 +6,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import ray
@@ -14,7 +13,8 @@ import ray
 from agglo.blocks.job import BlockJob
 from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.shard import names_in_shard, read_shard
-from agglo.blocks.worker import BlockWorker, TaskWork
+from agglo.blocks.work import StageWork, TaskWork, stage_work
+from agglo.blocks.worker import BlockWorker
 from agglo.pool import ActorPool
 from agglo.progress import progress
 from analysis.input_error import InputError
@@ -24,17 +24,24 @@ class WrongAsAWholeError(InputError):
     """Input that no repair of a file mends, so that there is nothing to go on with."""
 
 
-def run_stages(job: BlockJob, ledger: BlockLedger, n_actors: int | None) -> dict[str, Any]:
-    """Do everything that the ledger does not list; return what each stage took."""
+def run_stages(
+    job: BlockJob, ledger: BlockLedger, n_actors: int | None
+) -> dict[str, list[StageWork]]:
+    """Do everything that the ledger does not list; return what each stage took, round by round.
+
+    Agglomeration has a round for each level of the tree, from the blocks up, names have one, from
+    the root down, and the pyramid one for each resolution; other stages are a single round.
+    """
     tree = job.tree
     blocks, levels = range(tree.n_blocks), range(tree.n_levels)
-    took: dict[str, Any] = {}
+    took: dict[str, list[StageWork]] = {}
     with _StagePool(job, ledger, n_actors) as pool:
         if job.superpixels is None:
             took["superpixels"] = pool.run("superpixels", [blocks])
         took["sums"] = pool.run("sums", [blocks])
         _refuse_masks(job)
-        took["homes"] = pool.run("homes", [range(job.n_buckets)])
+        if job.superpixels is not None:
+            took["homes"] = pool.run("homes", [range(job.n_buckets)])
         took["routes"] = pool.run("routes", [blocks])
         sources = _sources(job)
         nodes = [tree.nodes(level) for level in levels]
@@ -42,6 +49,8 @@ def run_stages(job: BlockJob, ledger: BlockLedger, n_actors: int | None) -> dict
         _refuse_no_superpixels(job)
         took["names"] = pool.run("names", nodes[::-1])
         took["segmentation"] = pool.run("segmentation", [blocks])
+        if job.n_levels > 1:
+            took["pyramid"] = pool.run("pyramid", nodes[1 : job.n_levels])
     return took
 
 
@@ -65,10 +74,10 @@ class _StagePool:
         stage: str,
         rounds: Sequence[range],
         sources: dict[int, list[int]] | None = None,
-    ) -> dict[str, float]:
+    ) -> list[StageWork]:
         """Do the tasks of a stage, each round after the one before."""
-        started, busy_s, peak_mb = time.perf_counter(), 0.0, 0.0
         done = self._ledger.done_in(stage)
+        took = []
         with progress(stage, sum(map(len, rounds))) as bar:
             bar.advance(len(done))
 
@@ -78,21 +87,33 @@ class _StagePool:
 
             for tasks in rounds:
                 missing = [task for task in tasks if task not in done]
-                if not missing:
-                    continue
-                if self._pool is None:
-                    self._pool = ActorPool(BlockWorker, (self._job,), n_actors=self._n_actors)
-                given = ((task, (stage, task, (sources or {}).get(task, ()))) for task in missing)
-                for _, work in self._pool.run("do", given, on_result=on_result):
-                    busy_s += work.seconds
-                    peak_mb = max(peak_mb, work.peak_mb)
-        seconds = time.perf_counter() - started
-        return {
-            "tasks": sum(map(len, rounds)) - len(done),
-            "seconds": seconds,
-            "busy_seconds": busy_s,
-            "peak_mb": peak_mb,
-        }
+                actors = self._actors() if missing else None
+                started = time.perf_counter()
+                works: list[tuple[int, TaskWork]] = []
+                if actors is not None:
+                    given = (
+                        (task, (stage, task, (sources or {}).get(task, ()))) for task in missing
+                    )
+                    works = actors.run("do", given, on_result=on_result)
+                amounts = [(self._voxels(stage, task), work) for task, work in works]
+                took.append(stage_work(time.perf_counter() - started, amounts))
+        return took
+
+    def _actors(self) -> ActorPool:
+        """Return the actors; none is starting any more."""
+        if self._pool is None:
+            self._pool = ActorPool(BlockWorker, (self._job,), n_actors=self._n_actors)
+            self._pool.pids()
+        return self._pool
+
+    def _voxels(self, stage: str, task: int) -> int:
+        """Return the voxels of a task on a block."""
+        tree = self._job.tree
+        if stage == "pyramid":
+            level = tree.level(task)
+            return math.prod(tree.shrunk(level).box(task - tree.nodes(level)[0]).shape)
+        is_block = stage != "homes" and task < tree.n_blocks
+        return math.prod(tree.box(task).shape) if is_block else 0
 
 
 def _sources(job: BlockJob) -> dict[int, list[int]]:

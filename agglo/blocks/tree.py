@@ -80,6 +80,24 @@ class BlockTree:
         dz, dy, dx = self.block_vox
         return Box((z, y, x), (z + dz, y + dy, x + dx)).intersect(whole(self.shape))
 
+    def shrunk(self, level: int) -> BlockTree:
+        """Return the blocks of the volume at a resolution, each half the one before.
+
+        They are as many as the nodes of that level.
+        """
+        z, y, x = (-(-size // 2**level) for size in self.shape)
+        return BlockTree((z, y, x), self.block_vox)
+
+    def blocks_of(self, voxels: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return (N,) int64 the block of every voxel.
+
+        Args:
+            voxels: (N,) uint64, places in the volume in raster order, counted from 0.
+        """
+        places = np.unravel_index(voxels.astype(np.int64), self.shape)
+        on_grid = tuple(at // edge for at, edge in zip(places, self.block_vox, strict=True))
+        return np.ravel_multi_index(on_grid, self.grid(0)).astype(np.int64)
+
     def parent(self, node: int) -> int:
         """Return the node above; the root has none."""
         level = self.level(node)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
+import itertools
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from agglo.blocks.agglomeration import (
     NodeMerges,
@@ -31,16 +30,11 @@ from agglo.blocks.routes import (
 )
 from agglo.blocks.shard import read_shard, write_shard
 from agglo.blocks.superpixels import block_superpixels
+from agglo.blocks.work import TaskWork, WorkMeter
 from envs import statistics as st
+from envs.halved_labels import halve_labels
 from envs.merge_tree import relabel
 from envs.region_graph import RegionGraph, build_region_graph, core_with_rim
-
-
-class TaskWork(NamedTuple):
-    """What a task took: seconds, and the most memory its process has had so far, in MB."""
-
-    seconds: float
-    peak_mb: float
 
 
 class BlockWorker:
@@ -48,14 +42,13 @@ class BlockWorker:
 
     def __init__(self, job: BlockJob) -> None:
         self._job = job
+        self._meter = WorkMeter()
 
     def do(self, stage: str, task: int, sources: Sequence[int] = ()) -> TaskWork:
         """Do a task of a stage; its result is on the disk when this returns."""
-        started = time.perf_counter()
+        self._meter.begin(stage)
         TASKS[stage](self._job, task, sources)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        per_mb = 2**20 if sys.platform == "darwin" else 2**10
-        return TaskWork(time.perf_counter() - started, peak / per_mb)
+        return self._meter.end()
 
 
 def make_superpixels(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
@@ -80,7 +73,6 @@ def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
         origin_vox=(read[0].start, read[1].start, read[2].start),
         core=core,
     )
-    bucket = bucket_of(graph.ids, job.n_buckets)
     arrays = {
         "ids": graph.ids,
         "regions": graph.regions,
@@ -88,10 +80,12 @@ def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
         "contacts": graph.contacts,
         "highest": boundaries.max(),
     }
-    for number in range(job.n_buckets):
-        here = bucket == number
-        arrays[f"{number}.ids"] = graph.ids[here]
-        arrays[f"{number}.is_inside"] = graph.regions[here, st.SIZE] > 0
+    if job.superpixels is not None:
+        bucket = bucket_of(graph.ids, job.n_buckets)
+        for number in range(job.n_buckets):
+            here = bucket == number
+            arrays[f"{number}.ids"] = graph.ids[here]
+            arrays[f"{number}.is_inside"] = graph.regions[here, st.SIZE] > 0
     write_shard(job.table("sums", block), arrays)
 
 
@@ -108,10 +102,7 @@ def route_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     """Share out the sums of a block among the nodes where they are added up."""
     sums = read_shard(job.table("sums", block), "ids", "regions", "edges", "contacts")
     graph = RegionGraph(**sums, voxel_size_nm=job.voxel_size_nm)
-    bucket = bucket_of(graph.ids, job.n_buckets)
-    homes = np.empty(graph.n_regions, np.int64)
-    for number in range(job.n_buckets):
-        homes[bucket == number] = read_shard(job.table("homes", number), f"{block}")[f"{block}"]
+    homes = _homes(job, block, graph.ids)
     inside = graph.regions[:, st.SIZE] > 0
     arrays = packed_parcels(parcels_of(graph, homes, job.tree))
     arrays |= {"inside": graph.ids[inside], "homes": homes[inside]}
@@ -159,6 +150,35 @@ def relabel_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     job.output.sync(box.start, box.shape)
 
 
+def shrink_node(job: BlockJob, node: int, _: Sequence[int] = ()) -> None:
+    """Write a block of the segmentation at a lower resolution, from the one before, by chunks."""
+    level = job.tree.level(node)
+    shrunk, finer = job.tree.shrunk(level), job.tree.shrunk(level - 1).shape
+    box = shrunk.box(node - job.tree.nodes(level)[0])
+    edges = job.tree.chunk_vox()
+    ranges = (range(*ends) for ends in zip(box.start, box.stop, edges, strict=True))
+    for start in itertools.product(*ranges):
+        ends = map(min, map(operator.add, start, edges), box.stop)
+        read = tuple(
+            slice(2 * begin, min(2 * end, size))
+            for begin, end, size in zip(start, ends, finer, strict=True)
+        )
+        halved = halve_labels(job.output.read(read, level=level - 1))
+        job.output.write(start, halved, level=level)
+    job.output.sync(box.start, box.shape, level=level)
+
+
+def _homes(job: BlockJob, block: int, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Return the homes of the regions that a block knows."""
+    if job.superpixels is None:  # named by their first voxel, and in one block each
+        return job.tree.blocks_of(ids - np.uint64(1))
+    bucket = bucket_of(ids, job.n_buckets)
+    homes = np.empty(len(ids), np.int64)
+    for number in range(job.n_buckets):
+        homes[bucket == number] = read_shard(job.table("homes", number), f"{block}")[f"{block}"]
+    return homes
+
+
 def _read_parcel(job: BlockJob, node: int, block: int) -> Parcel:
     return unpacked_parcel(node, read_shard(job.table("routes", block), *names_of_parcel(node)))
 
@@ -171,5 +191,10 @@ TASKS = {
     "agglomeration": agglomerate,
     "names": name_clusters,
     "segmentation": relabel_block,
+    "pyramid": shrink_node,
 }
-"""The stages in their order; a task of a stage needs the whole of the ones before."""
+"""The stages in their order; a task of a stage needs the whole of the ones before.
+
+There are superpixels where none were given, homes where they were, and a pyramid of more than one
+resolution.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,8 @@ class Command:
     to OUT:superpixels"""
     blocks: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")] = None
     """voxels of a block (z y x), such as 256 256 256; without it everything is done in memory"""
+    levels: int = 1
+    """with --blocks, resolutions of the segmentation, each half the one before"""
     actors: int | None = None
     """with --blocks, how many processes work; one for each CPU if not given"""
     resume: bool = False
@@ -80,7 +83,11 @@ class Command:
 
     def _at_once(self, policy: Policy) -> dict[str, Any]:
         """Segment in this process."""
-        for name, is_given in (("resume", self.resume), ("actors", self.actors is not None)):
+        for name, is_given in (
+            ("resume", self.resume),
+            ("actors", self.actors is not None),
+            ("levels", self.levels != 1),
+        ):
             if is_given:
                 raise InputError(f"--{name} goes with --blocks, which was not given.")
         if self.superpixels is None:
@@ -103,6 +110,7 @@ class Command:
         from agglo.volumes import Address
 
         require_lasting(Address.parse_output(self.out, argument="--out").path)
+        started = time.perf_counter()
         with ray_session():
             results = segment_in_blocks(
                 policy,
@@ -113,13 +121,18 @@ class Command:
                 block_vox=block_vox,
                 threshold=self.threshold,
                 voxel_size_nm=self.voxel_size_nm,
+                n_levels=self.levels,
                 n_actors=self.actors,
                 resume=self.resume,
                 overwrite=self.overwrite,
             )
         show_table(
             f"{results['n_blocks']} blocks",
-            ("stage", "tasks", "seconds", "busy seconds", "peak MB"),
-            ((name, *took.values()) for name, took in results["stages"].items()),
+            ("stage", "tasks", "seconds", "busy seconds", "CPU seconds", "peak MB"),
+            [(name, *(took[key] for key in _SHOWN)) for name, took in results["stages"].items()],
         )
-        return results
+        return results | {"seconds": time.perf_counter() - started}
+
+
+_SHOWN = ("tasks", "seconds", "busy_seconds", "cpu_seconds", "peak_mb")
+"""What of a stage is printed."""

@@ -42,13 +42,16 @@ class BlockHandle:
     argument: str
     output: str
 
-    def write(self, offset: tuple[int, ...], block: npt.NDArray[Any], name: str = MAIN) -> None:
+    def write(
+        self, offset: tuple[int, ...], block: npt.NDArray[Any], name: str = MAIN, level: int = 0
+    ) -> None:
         """Write a block of whole cells of the grid, each cell by one writer only.
 
         Args:
             offset: first voxel of the block in the array, one number an axis.
             block: (z, y, x) or (c, z, y, x) of the array's own type.
             name: the nested volume, or the main one.
+            level: its resolution, the finest is 0.
 
         Raises:
             ValueError: where the block is not aligned to the grid of shards (chunks where there
@@ -56,14 +59,19 @@ class BlockHandle:
             InputError: where the disk does not take it.
         """
         with refusing_failed_writes(self.argument, self.output):
-            array = open_for_blocks(self.folder / name)
+            array = open_for_blocks(self.folder / name, level)
             require_aligned(offset, block.shape, array.shape, array.shards or array.chunks)
             if block.dtype != array.dtype:
                 raise ValueError(f"block of type {block.dtype} for an array of {array.dtype}")
             array[tuple(map(slice, offset, np.add(offset, block.shape).tolist()))] = block
 
     def read(
-        self, box: tuple[slice, ...], name: str = MAIN, *, argument: str = "--out"
+        self,
+        box: tuple[slice, ...],
+        name: str = MAIN,
+        *,
+        argument: str = "--out",
+        level: int = 0,
     ) -> npt.NDArray[Any]:
         """Read a box of what is written so far; what is not reads as 0.
 
@@ -71,33 +79,39 @@ class BlockHandle:
             box: one slice an axis.
             name: the nested volume, or the main one.
             argument: what the volume stands for, for sentences.
+            level: its resolution, the finest is 0.
 
         Raises:
             InputError: where it cannot be read.
         """
         with refusing_damage(argument, self.folder / name):
-            return np.asarray(open_for_blocks(self.folder / name)[box])
+            return np.asarray(open_for_blocks(self.folder / name, level)[box])
 
-    def sync(self, offset: tuple[int, ...], shape: tuple[int, ...], name: str = MAIN) -> None:
+    def sync(
+        self, offset: tuple[int, ...], shape: tuple[int, ...], name: str = MAIN, level: int = 0
+    ) -> None:
         """See the files of a block that was written on the disk, where no crash undoes them.
 
         Args:
             offset: first voxel of the block.
             shape: of the block.
             name: the nested volume, or the main one.
+            level: its resolution, the finest is 0.
 
         Raises:
             FailedWriteError: where the disk does not take it.
         """
         with refusing_failed_writes(self.argument, self.output):
-            array = open_for_blocks(self.folder / name)
+            array = open_for_blocks(self.folder / name, level)
             cells = [
                 range(begin // cell, -(-(begin + length) // cell))
                 for begin, length, cell in zip(
                     offset, shape, array.shards or array.chunks, strict=True
                 )
             ]
-            files = [chunk_file(self.folder / name, cell) for cell in itertools.product(*cells)]
+            files = [
+                chunk_file(self.folder / name, cell, level) for cell in itertools.product(*cells)
+            ]
             for file in files:
                 sync_file(file)
             for folder in {parent for file in files for parent in file.parents}:
@@ -122,6 +136,7 @@ class BlockWriter:
         attributes: what else to write beside the main volume: numbers, strings and lists of them.
         nested: further volumes by name. They are groups in the main one (``V.zarr:NAME``), in an
             HDF5 file datasets beside it.
+        n_levels: resolutions of the main volume, each half the one before; an HDF5 file has one.
         token: part of the temporary group's name; drawn anew if None.
         is_begun: go on with the group of this token that another process made.
 
@@ -139,6 +154,7 @@ class BlockWriter:
         overwrite: bool = False,
         attributes: Mapping[str, Any] = MappingProxyType({}),
         nested: Mapping[str, ArrayLayout] = MappingProxyType({}),
+        n_levels: int = 1,
         token: str | None = None,
         is_begun: bool = False,
     ) -> None:
@@ -146,6 +162,7 @@ class BlockWriter:
             text, argument=argument, overwrite=overwrite, nested=tuple(nested)
         )
         self._layouts = {MAIN: layout, **nested}
+        self._n_levels = n_levels
         self._voxel_size_nm: VoxelSize | None = require_voxel_size(voxel_size_nm)
         self._attributes = plain_attributes(attributes)
         address = self._output.address
@@ -163,6 +180,7 @@ class BlockWriter:
                         one,
                         self._voxel_size_nm,
                         self._attributes if name == MAIN else {},
+                        n_levels=n_levels if name == MAIN else 1,
                     )
         except BaseException:
             self.abort()
@@ -215,9 +233,11 @@ class BlockWriter:
 
     def _require_whole(self) -> None:
         for name, layout in self._layouts.items():
-            n_written = count_files(self._staging.path / name)
-            if n_written != layout.n_files:
-                raise RuntimeError(
-                    f"{self._output.address} {name} is not whole: {n_written} of "
-                    f"{layout.n_files} chunks or shards were written"
-                )
+            for level in range(self._n_levels if name == MAIN else 1):
+                n_written = count_files(self._staging.path / name, level)
+                if n_written != layout.n_files:
+                    raise RuntimeError(
+                        f"{self._output.address} {name} is not whole: {n_written} of "
+                        f"{layout.n_files} chunks or shards were written"
+                    )
+                layout = layout.halved()

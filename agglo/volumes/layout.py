@@ -61,6 +61,12 @@ class ArrayLayout:
         """What one writer has to write as a whole: the shard, or the chunk without shards."""
         return self.shards or self.chunks
 
+    def halved(self) -> ArrayLayout:
+        """Return the layout of the same at half the resolution."""
+        *channels, depth, height, width = self.shape
+        shape = (*channels, -(-depth // 2), -(-height // 2), -(-width // 2))
+        return ArrayLayout(shape, self.dtype, self.chunk_vox, self.shard_vox)
+
     def slabs(self) -> Iterator[tuple[slice, ...]]:
         """Cut the array along z into blocks that are aligned to the grid."""
         *channels, nz, ny, nx = self.shape

@@ -31,22 +31,39 @@ class Scale(NamedTuple):
 
 
 def multiscales_attributes(
-    name: str, array_path: str, ndim: int, voxel_size_nm: VoxelSize | None
+    name: str, ndim: int, voxel_size_nm: VoxelSize | None, n_levels: int
 ) -> dict[str, Any]:
-    """Make the attributes of an OME-Zarr 0.5 group with one resolution.
+    """Make the attributes of an OME-Zarr 0.5 group, whose arrays are 0, 1, … from the finest on.
 
-    Without a voxel size the scale is 1 and no unit is stated.
+    Each resolution is half the one before. Without a voxel size the scale of the finest is 1 and no
+    unit is stated.
     """
     axes: list[dict[str, str]] = []
     for axis in AXES[-ndim:]:
         axes.append({"name": axis, "type": "channel" if axis == "c" else "space"})
         if axis != "c" and voxel_size_nm is not None:
             axes[-1]["unit"] = "nanometer"
-    scale = [1.0] * (ndim - 3) + list(voxel_size_nm or (1.0, 1.0, 1.0))
-    transformations = [{"type": "scale", "scale": scale}]
-    dataset = {"path": array_path, "coordinateTransformations": transformations}
-    multiscale = {"name": name, "axes": axes, "datasets": [dataset]}
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": _transformations(level, ndim - 3, voxel_size_nm),
+        }
+        for level in range(n_levels)
+    ]
+    multiscale = {"name": name, "axes": axes, "datasets": datasets}
     return {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+
+
+def _transformations(
+    level: int, n_leading: int, voxel_size_nm: VoxelSize | None
+) -> list[dict[str, Any]]:
+    """Say how large the voxels of a resolution are, and where the centre of the first one lies."""
+    edges = voxel_size_nm or (1.0, 1.0, 1.0)
+    scale = [1.0] * n_leading + [edge * 2**level for edge in edges]
+    if level == 0:
+        return [{"type": "scale", "scale": scale}]
+    shift = [0.0] * n_leading + [edge * (2**level - 1) / 2 for edge in edges]
+    return [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
 
 
 def read_scales(

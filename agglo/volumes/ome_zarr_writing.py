@@ -13,9 +13,6 @@ from agglo.volumes.layout import ArrayLayout
 from agglo.volumes.ome_metadata import AXES, multiscales_attributes
 from agglo.volumes.voxel_size import VoxelSize
 
-ARRAY = "0"
-"""Name of the array of the finest, and only, resolution."""
-
 
 def create_image(
     group: Path,
@@ -23,35 +20,40 @@ def create_image(
     layout: ArrayLayout,
     voxel_size_nm: VoxelSize | None,
     attributes: Mapping[str, Any],
+    *,
+    n_levels: int = 1,
 ) -> None:
-    """Make a group that is an OME-Zarr 0.5 image, and its empty array ``0``.
+    """Make a group that is an OME-Zarr 0.5 image, and its empty arrays ``0``, ``1``, ….
 
     Blocks of zeros will be written like all others, so that a file that is missing is a block
     that was never written.
     """
     metadata = dict(attributes) | multiscales_attributes(
-        name, ARRAY, len(layout.shape), voxel_size_nm
+        name, len(layout.shape), voxel_size_nm, n_levels
     )
-    zarr.create_group(LocalStore(group), zarr_format=3, attributes=metadata).create_array(
-        ARRAY,
-        shape=layout.shape,
-        dtype=layout.dtype,
-        chunks=layout.chunks,
-        shards=layout.shards,
-        dimension_names=AXES[-len(layout.shape) :],
-        fill_value=0,
-    )
+    created = zarr.create_group(LocalStore(group), zarr_format=3, attributes=metadata)
+    for level in range(n_levels):
+        created.create_array(
+            str(level),
+            shape=layout.shape,
+            dtype=layout.dtype,
+            chunks=layout.chunks,
+            shards=layout.shards,
+            dimension_names=AXES[-len(layout.shape) :],
+            fill_value=0,
+        )
+        layout = layout.halved()
 
 
-def open_for_blocks(group: Path) -> zarr.Array:
-    """Open the array of a group made by `create_image` for writing."""
-    array = zarr.open_array(LocalStore(group / ARRAY), mode="r+")
+def open_for_blocks(group: Path, level: int = 0) -> zarr.Array:
+    """Open an array of a group made by `create_image` for writing, the finest is 0."""
+    array = zarr.open_array(LocalStore(group / str(level)), mode="r+")
     return array.with_config({"write_empty_chunks": True})
 
 
-def chunk_file(group: Path, cell: tuple[int, ...]) -> Path:
+def chunk_file(group: Path, cell: tuple[int, ...], level: int = 0) -> Path:
     """Return the file of a chunk, or shard, by its place in the grid."""
-    return Path(group, ARRAY, "c", *map(str, cell))
+    return Path(group, str(level), "c", *map(str, cell))
 
 
 def remove_torn_files(folder: Path) -> None:
@@ -63,8 +65,9 @@ def remove_torn_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def count_files(group: Path) -> int:
-    """Count the chunks, or shards, of the group's array that were written."""
+def count_files(group: Path, level: int = 0) -> int:
+    """Count the chunks, or shards, of an array of the group that were written."""
     return sum(
-        path.is_file() and path.suffix != ".partial" for path in (group / ARRAY / "c").rglob("*")
+        path.is_file() and path.suffix != ".partial"
+        for path in (group / str(level) / "c").rglob("*")
     )

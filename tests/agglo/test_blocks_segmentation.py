@@ -18,12 +18,14 @@ import zarr
 from agglo.blocks import segmentation as module
 from agglo.blocks import shard, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
+from agglo.blocks.tree import BlockTree
 from agglo.policy_file import Policy
 from agglo.pool import ActorPool
 from agglo.segmentation import load_tree, segment_volume
 from agglo.volumes import open_volume, write_volume
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
+from envs.halved_labels import halve_labels
 from tests.agglo.small_volumes import (
     Tissue,
     agglo,
@@ -60,6 +62,10 @@ class HerePool:
                 if HerePool.n_before == 0:
                     raise KeyboardInterrupt
         return results
+
+    def pids(self) -> list[int]:
+        """Return no process, as there is none to wait for."""
+        return []
 
     def close(self) -> None:
         """Do nothing."""
@@ -145,7 +151,17 @@ def test_any_cutting_is_the_run_in_memory(
     assert results["n_blocks"] == np.prod(-(-np.array((16, 40, 40)) // block))
     n_most = results["largest_graphs"]
     assert all(n <= len(tree.ids) for n in n_most)
-    assert results["stages"]["sums"]["tasks"] == results["n_blocks"]
+    assert results["clusters"][0] == len(tree.ids)
+    assert all(n >= most for n, most in zip(results["clusters"], n_most, strict=True))
+    sums = results["stages"]["sums"]
+    assert sums["tasks"] == results["n_blocks"]
+    assert sums["voxels"] == segmentation.size
+    assert sums["first_tasks"] == 1
+    assert sums["peak_mb"] >= sums["idle_mb"] > 0
+    levels = results["levels"]
+    assert len(levels) == len(n_most)
+    for key in ("tasks", "voxels", "written_bytes"):
+        assert sum(work[key] for work in levels) == results["stages"]["agglomeration"][key]
 
 
 @pytest.mark.usefixtures("here")
@@ -223,6 +239,7 @@ def test_superpixels_are_made_on_the_way(
     HerePool.n_before = None
     results = run(superpixels=None, out=str(out), resume=True)
     assert results["stages"]["superpixels"]["tasks"] == 5
+    assert "homes" not in results["stages"]
     superpixels = open_volume(f"{out}:superpixels", argument="--superpixels")
     labels = superpixels.read()
     ids, first = np.unique(labels, return_index=True)
@@ -235,6 +252,45 @@ def test_superpixels_are_made_on_the_way(
     (tmp_path / "b").mkdir()
     segment_volume(policy[1], *maps, str(tmp_path / "b" / "s.zarr"))
     assert_same(out, tmp_path / "b" / "s.zarr")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("block", [BLOCK, (7, 21, 13), (8, 10, 40)])
+def test_a_pyramid(
+    run: Callable, at_once: Path, tmp_path: Path, block: tuple[int, int, int]
+) -> None:
+    """It is stopped in the pyramid's first level, and gone on with."""
+    n_levels = BlockTree((16, 40, 40), block).n_levels
+    n_blocks = BlockTree((16, 40, 40), block).n_blocks
+    HerePool.n_before = n_blocks * 3 + 1 + 2 * (BlockTree((16, 40, 40), block).root + 1) + 1
+    with pytest.raises(KeyboardInterrupt):
+        run(block_vox=block, n_levels=n_levels)
+    HerePool.n_before = None
+    with pytest.raises(InputError, match="is another one, its levels was"):
+        run(block_vox=block, n_levels=n_levels - 1, resume=True)
+    results = run(block_vox=block, n_levels=n_levels, resume=True)
+    assert 0 < results["stages"]["pyramid"]["tasks"] < 30
+    assert_same(tmp_path / "s.zarr", at_once)
+    labels, edge = open_volume(str(tmp_path / "s.zarr"), argument="--out").read(), 8.0
+    for level in range(1, n_levels):
+        labels, edge = halve_labels(labels), 2 * edge
+        volume = open_volume(f"{tmp_path / 's.zarr'}:{level}", argument="--out")
+        np.testing.assert_array_equal(volume.read(), labels)
+        assert volume.voxel_size_nm == (edge, edge, edge)
+    ome: Any = zarr.open_group(tmp_path / "s.zarr", mode="r").attrs["ome"]
+    first, second = ome["multiscales"][0]["datasets"][:2]
+    assert [one["type"] for one in first["coordinateTransformations"]] == ["scale"]
+    assert second["coordinateTransformations"][1]["translation"] == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.usefixtures("here")
+def test_resolutions_that_cannot_be(run: Callable, tmp_path: Path) -> None:
+    for n_levels in (0, 4):
+        with pytest.raises(InputError, match=f"--levels: from 1 to 3 .*, not {n_levels}"):
+            run(n_levels=n_levels)
+    with pytest.raises(InputError, match=r"--levels: .*o.h5:s has one resolution only"):
+        run(n_levels=2, out=f"{tmp_path}/o.h5:s")
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.usefixtures("here")
@@ -351,6 +407,7 @@ def test_wrong_arguments(
     for more, said in {
         ("--resume", *maps): "--resume goes with --blocks",
         ("--actors", "1", *maps): "--actors goes with --blocks",
+        ("--levels", "2", *maps): "--levels goes with --blocks",
         (*maps[:4],): "--superpixels is needed, except with --blocks",
     }.items():
         result = agglo(capsys, *words, *more)

@@ -80,6 +80,16 @@ def test_blocks_that_make_no_sense_are_refused(edge: tuple[int, int, int]) -> No
         BlockTree((300, 300, 300), edge).chunk_vox()
 
 
+def test_blocks_of_voxels_are_those_that_hold_them() -> None:
+    tree = BlockTree((5, 7, 4), (2, 3, 4))
+    expected = np.empty(tree.shape, np.int64)
+    for block in tree.nodes(0):
+        expected[tree.box(block).slices] = block
+    voxels = np.arange(expected.size, dtype=np.uint64)
+    np.testing.assert_array_equal(tree.blocks_of(voxels), expected.ravel())
+    assert len(tree.blocks_of(voxels[:0])) == 0
+
+
 def test_common_of_large_grids() -> None:
     tree = BlockTree((2**14, 2**13, 2**15), (4, 4, 4))
     place = np.array([[0, 0, 0], [2047, 0, 0], [2048, 0, 8191], [4095, 2047, 8191]])
