@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agglo.doubt_file import doubts_path_of, save_doubts
 from agglo.policy_file import Policy
@@ -89,21 +90,42 @@ def segment_volume(
         attributes={"threshold": cut, "policy": json.dumps(policy.provenance)},
     )
     save_tree(tree_path, tree)
-    doubts_path = doubts_path_of(tree_path)
-    doubts_path.unlink(missing_ok=True)  # of what was replaced
-    results = {
+    sizes = graph.regions[:, st.SIZE]
+    positions = graph.regions[:, st.REGION_POSITION : st.REGION_POSITION + 3]
+    return {
         "n_superpixels": graph.n_regions,
         "n_segments": len(np.unique(clusters)),
         "threshold": cut,
         "merge_tree": str(tree_path),
+        **keep_doubts(policy, tree, tree_path, sizes, positions, cut),
     }
+
+
+def keep_doubts(
+    policy: Policy,
+    tree: MergeTree,
+    tree_path: Path,
+    sizes: npt.NDArray[np.integer],
+    positions: npt.NDArray[np.integer],
+    threshold: float,
+) -> dict[str, Any]:
+    """Write the doubts of a segmentation beside its tree, and say what VI is expected.
+
+    Args:
+        policy: that made the tree; where it does not know its own error nothing is written.
+        tree: complete.
+        tree_path: where it lies.
+        sizes: (R,) integer, voxels of every superpixel.
+        positions: (R, 3) integer, sums of z, y and x over these voxels.
+        threshold: where the segmentation is cut.
+    """
+    path = doubts_path_of(tree_path)
+    path.unlink(missing_ok=True)  # of what was replaced
     if policy.error is None:
-        return results
-    sizes = graph.regions[:, st.SIZE]
-    positions = graph.regions[:, st.REGION_POSITION : st.REGION_POSITION + 3]
-    save_doubts(doubts_path, rank_doubts(tree, sizes, positions, cut), tree.ids, tree.merges)
-    expected = policy.error(expected_error(tree, sizes, cut).vi)
-    return {**results, "expected_vi": expected, "doubts": str(doubts_path)}
+        return {}
+    save_doubts(path, rank_doubts(tree, sizes, positions, threshold), tree.ids, tree.merges)
+    expected = policy.error(expected_error(tree, sizes, threshold).vi)
+    return {"expected_vi": expected, "doubts": str(path)}
 
 
 def tree_path_of(out: str) -> Path:

@@ -19,11 +19,12 @@ from agglo.blocks.job import SUPERPIXELS, BlockJob
 from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.merge_shards import LARGEST_TREE, count_merges, gather_tree
 from agglo.blocks.stages import WrongAsAWholeError, run_stages
+from agglo.blocks.superpixel_sizes import gather_sizes
 from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
 from agglo.boundaries.model_folder import fingerprint
 from agglo.policy_file import Policy
-from agglo.segmentation import save_tree, tree_path_of
+from agglo.segmentation import keep_doubts, save_tree, tree_path_of
 from agglo.volumes import (
     Address,
     ArrayLayout,
@@ -81,8 +82,9 @@ def segment_in_blocks(
         overwrite: replace outputs that exist.
 
     Returns:
-        What `segment_volume` returns, what each stage took (`agglo.blocks.work.StageWork`), that of
-        agglomeration by level, and counts.
+        What `segment_volume` returns (expected VI and doubts up to `LARGEST_TREE` superpixels),
+        what each stage took (`agglo.blocks.work.StageWork`), that of agglomeration by level, and
+        counts.
 
     Raises:
         InputError: where the volumes are not what they should be or do not fit the policy, a
@@ -156,14 +158,14 @@ def segment_in_blocks(
             took = run_stages(job, ledger, n_actors)
             started = time.perf_counter()
             counts = count_merges(job)
-            tree = _keep_tree(job, counts.n_superpixels, tree_path)
+            kept = _keep_tree(job, policy, counts.n_superpixels, tree_path)
             writer.commit()
         ledger.remove()
     return {
         "n_superpixels": counts.n_superpixels,
         "n_segments": counts.n_segments,
         "threshold": cut,
-        "merge_tree": str(tree),
+        **kept,
         "shape": [*blocks.shape],
         "blocks": [*block_vox],
         "n_blocks": blocks.n_blocks,
@@ -210,11 +212,18 @@ def _keeping(ledger: BlockLedger, out: str) -> Iterator[None]:
         raise
 
 
-def _keep_tree(job: BlockJob, n_superpixels: int, path: Path) -> Path:
-    """Write the merge tree into one file, or keep its shards in a folder where it is too large."""
+def _keep_tree(job: BlockJob, policy: Policy, n_superpixels: int, path: Path) -> dict[str, Any]:
+    """Write the merge tree into one file, and what is doubtful in it, and say where.
+
+    Where the tree is too large for that, its shards are kept in a folder, and nothing is said of
+    doubts.
+    """
     if n_superpixels <= LARGEST_TREE:
-        save_tree(path, gather_tree(job))
-        return path
+        tree, superpixels = gather_tree(job), gather_sizes(job)
+        save_tree(path, tree)
+        sizes, positions = superpixels.sizes, superpixels.positions
+        doubts = keep_doubts(policy, tree, path, sizes, positions, job.threshold)
+        return {"merge_tree": str(path), **doubts}
     staging = Staging(path.with_suffix(""))
     shards = job.table("merges", 0).parent
     with refusing_failed_writes("--out", staging.output):
@@ -226,7 +235,7 @@ def _keep_tree(job: BlockJob, n_superpixels: int, path: Path) -> Path:
         except BaseException:
             staging.discard()
             raise
-    return path.with_suffix("")
+    return {"merge_tree": str(path.with_suffix(""))}
 
 
 def _digest(policy: Policy) -> str:

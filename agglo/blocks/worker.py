@@ -29,6 +29,7 @@ from agglo.blocks.routes import (
     unpacked_parcel,
 )
 from agglo.blocks.shard import read_shard, write_shard
+from agglo.blocks.superpixel_sizes import sizes_of
 from agglo.blocks.superpixels import block_superpixels
 from agglo.blocks.work import TaskWork, WorkMeter
 from envs import statistics as st
@@ -115,6 +116,7 @@ def agglomerate(job: BlockJob, node: int, sources: Sequence[int]) -> None:
     level, size = job.tree.level(node), job.voxel_size_nm
     if level == 0:
         graph = leaf_graph(parcel, job.policy, size)
+        write_shard(job.table("sizes", node), sizes_of(graph.residue.graph)._asdict())
     else:
         children = [
             unpacked_graph(read_shard(job.table("left", child)), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
@@ -19,12 +20,13 @@ from agglo.blocks import segmentation as module
 from agglo.blocks import shard, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
 from agglo.blocks.tree import BlockTree
-from agglo.policy_file import Policy
+from agglo.policy_file import Policy, save_policy
 from agglo.pool import ActorPool
 from agglo.segmentation import load_tree, segment_volume
 from agglo.volumes import open_volume, write_volume
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
+from envs.error_calibration import ErrorCalibration
 from envs.halved_labels import halve_labels
 from tests.agglo.small_volumes import (
     Tissue,
@@ -84,7 +86,10 @@ def tissue() -> Tissue:
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Policy]:
     folder = tmp_path_factory.mktemp("policies") / "run"
-    return folder, save_quick_policy(folder, make_tissue(1), threshold=0.25)
+    policy = save_quick_policy(folder, make_tissue(1), threshold=0.25)
+    policy = dataclasses.replace(policy, error=ErrorCalibration(0.1, 1.5, 0.1, 8))
+    save_policy(folder, policy)
+    return folder, policy
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +127,11 @@ def run(policy: tuple[Path, Policy], source: Path, tmp_path: Path) -> Callable[.
 
 
 def assert_same(out: Path, expected: Path) -> None:
-    """Compare segmentation and merge tree, bit for bit, and see that nothing else is left."""
-    name = out.with_suffix(".merge_tree.npz").name
-    assert sorted(os.listdir(out.parent)) == sorted([out.name, name])
+    """Compare segmentation, tree and doubts, bit for bit, and see that nothing else is left."""
+    names = [out.with_suffix(kind).name for kind in (".merge_tree.npz", ".doubts.csv")]
+    assert sorted(os.listdir(out.parent)) == sorted([out.name, *names])
+    doubts = [path.with_suffix(".doubts.csv").read_bytes() for path in (out, expected)]
+    assert doubts[0] == doubts[1]
     ours, theirs = (open_volume(str(path), argument="--out") for path in (out, expected))
     np.testing.assert_array_equal(ours.read(), theirs.read())
     assert ours.voxel_size_nm == theirs.voxel_size_nm
@@ -189,7 +196,8 @@ def test_a_tree_that_is_too_large_stays_in_shards(
 @pytest.mark.usefixtures("here")
 def test_an_output_in_an_hdf5_file(run: Callable, at_once: Path, tmp_path: Path) -> None:
     run(out=f"{tmp_path}/o.h5:a/seg")
-    assert sorted(os.listdir(tmp_path)) == ["o.a.seg.merge_tree.npz", "o.h5"]
+    names = ["o.a.seg.doubts.csv", "o.a.seg.merge_tree.npz", "o.h5"]
+    assert sorted(os.listdir(tmp_path)) == names
     written, expected = (
         open_volume(text, argument="--out").read()
         for text in (f"{tmp_path}/o.h5:a/seg", str(at_once))
@@ -396,7 +404,8 @@ def test_volumes_that_mean_nothing_as_a_whole(
             run(superpixels=f"{path}:{name}", overwrite=True)
     with pytest.raises(InputError, match="that of affinities"):
         run(boundaries=f"{path}:channels", overwrite=True)
-    assert sorted(os.listdir(tmp_path)) == ["s.merge_tree.npz", "s.zarr", "wrong.h5"]
+    names = ["s.doubts.csv", "s.merge_tree.npz", "s.zarr", "wrong.h5"]
+    assert sorted(os.listdir(tmp_path)) == names
 
 
 def test_wrong_arguments(
