@@ -60,7 +60,7 @@ class TrainConfig:
     """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
     validation_shards: int = 0
     """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
-    degraded_copies: int = 0
+    degraded_copies: int = 1
     """copies of every shard with a damaged boundary map that are learned from beside it"""
     noise: float = 0.5
     """standard deviation of the noise on the logit while exploring"""

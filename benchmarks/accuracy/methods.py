@@ -54,6 +54,15 @@ class Method:
 
 _WATERZ, _CPP, _SKLEARN = ("waterz",), ("bioimage_cpp",), ("sklearn",)
 
+NO_COPIES = ("--degraded-copies", "0")
+"""Published learners saw no damaged copies of what they learned from."""
+
+
+def learner(name: str) -> Trained:
+    """Return a learner of `agglo train` as it was published."""
+    return Trained(name, ("--learner", name, *NO_COPIES))
+
+
 METHODS: dict[str, Method] = {
     "superpixels": Method("superpixels", nothing, "reference"),
     "floor": Method("floor: majority labels", majority, "reference"),
@@ -84,14 +93,19 @@ METHODS: dict[str, Method] = {
         has_seeds=True,
         needs=_CPP + _SKLEARN,
     ),
-    "flat": Method("flat network", Trained("flat", ("--learner", "flat")), has_seeds=True),
-    "lash": Method("LASH", Trained("lash", ("--learner", "lash")), has_seeds=True),
-    "gala": Method("gala strategy", Trained("gala", ("--learner", "gala")), has_seeds=True),
-    "fitted-q": Method("fitted Q", Trained("fitted-q", ("--learner", "fitted-q")), has_seeds=True),
-    "policy-gradient": Method(
-        "policy gradient",
-        Trained("policy-gradient", ("--learner", "policy-gradient")),
+    "flat": Method("flat network", learner("flat"), has_seeds=True),
+    "lash": Method("LASH", learner("lash"), has_seeds=True),
+    "gala": Method("gala strategy", learner("gala"), has_seeds=True),
+    "fitted-q": Method("fitted Q", learner("fitted-q"), has_seeds=True),
+    "policy-gradient": Method("policy gradient", learner("policy-gradient"), has_seeds=True),
+    "gala-copies": Method(
+        "gala strategy, copies",
+        Trained("gala-copies", ("--learner", "gala")),
+        "ours",
         has_seeds=True,
+    ),
+    "on-policy-clean": Method(
+        "on-policy, clean maps", Trained("on-policy-clean", NO_COPIES), "ours", has_seeds=True
     ),
     "on-policy": Method("on-policy network", Trained("on-policy"), "ours", has_seeds=True),
 }

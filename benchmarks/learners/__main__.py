@@ -49,6 +49,8 @@ class Arguments:
     features: tuple[str, ...] = ("+".join(DEFAULT_GROUPS),)
     """which groups of features they look at, sets of groups joined by +: each learner is trained
     with each, which tells what a group is worth"""
+    degraded_copies: int = 0
+    """copies of every shard with a damaged boundary map that are learned from beside it"""
     shard_vox: tuple[int, int, int] = (50, 50, 50)
     """wanted size of a shard"""
     batch: int = 64
@@ -85,7 +87,10 @@ def compare(arguments: Arguments) -> None:
     n_runs = len(ways) * len(learners) * arguments.seeds
     with ray_session(), progress("learners", n_runs) as bar:
         for learner, (train, test), seed in product(learners, ways, range(arguments.seeds)):
-            runs.append(train_and_score(train, test, learner, seed, arguments.shard_vox))
+            run = train_and_score(
+                train, test, learner, seed, arguments.shard_vox, arguments.degraded_copies
+            )
+            runs.append(run)
             bar.advance(learner=learner.name, vi=runs[-1].scores["vi"])
         references = {
             f"{train.name} → {test.name}": {

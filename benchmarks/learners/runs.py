@@ -57,9 +57,12 @@ def train_and_score(
     learner: LearnerConfig,
     seed: int,
     shard_vox: tuple[int, int, int],
+    degraded_copies: int,
 ) -> Run:
     """Train on one half, on one actor, and measure on the other."""
-    config = TrainConfig(seed=seed, shard_vox=shard_vox, learner=learner)
+    config = TrainConfig(
+        seed=seed, shard_vox=shard_vox, degraded_copies=degraded_copies, learner=learner
+    )
     records = []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

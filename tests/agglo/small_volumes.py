@@ -141,9 +141,14 @@ def save_quick_policy(folder: Path, tissue: Tissue, *, threshold: float = 0.0) -
 
 
 def quick_config(**changes: Any) -> TrainConfig:
-    """Return a small training run over 2 × 2 shards of a tissue."""
+    """Return a small training run over 2 × 2 shards of a tissue, each as it is alone."""
     learner = LearnerConfig(hidden_1=16, hidden_2=8, batch=64, epochs=4)
-    known: dict[str, Any] = {"rounds": 2, "shard_vox": (16, 20, 20), "learner": learner}
+    known: dict[str, Any] = {
+        "rounds": 2,
+        "degraded_copies": 0,
+        "shard_vox": (16, 20, 20),
+        "learner": learner,
+    }
     return TrainConfig(**{**known, **changes})
 
 
@@ -151,6 +156,7 @@ def quick_options(**changes: object) -> list[str]:
     """Return the options of `agglo train` that make `quick_config`."""
     known: dict[str, object] = {
         "rounds": 2,
+        "degraded-copies": 0,
         "shard-vox": "16 20 20",
         "hidden-1": 16,
         "hidden-2": 8,
