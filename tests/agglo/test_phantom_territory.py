@@ -105,7 +105,7 @@ def test_nearest_two_equals_a_search_of_all_segments(skeleton, corner, inside):
     )
     pick = np.flatnonzero(has_segment & (np.linalg.norm(segments[:, :3] - point, axis=1) < 500))
     every = np.full(len(ids), np.inf)
-    every[pick] = sampled_distance(segments[pick], point, 61)
+    every[pick] = sampled_distance(segments[pick], point, 2001)  # 0.08 nm apart at most
     assert d_first == pytest.approx(every.min(), abs=0.1)
     assert d_second == pytest.approx(every[ids != ids[first]].min(), abs=0.1)
     assert ids[second] != ids[first]
