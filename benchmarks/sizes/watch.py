@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agglo.actor_host import ActorHost
 from analysis.input_error import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ INTERVAL_S = 0.5
 
 _PROC = Path("/proc")
 
-_ACTOR = b"ray::_Host"
+_ACTOR = f"ray::{ActorHost.__name__}".encode()
 """How the name of a process with an actor of `agglo.pool` begins; Ray's own agents are `ray::` too,
 and a node dies with one of them."""
 
