@@ -118,7 +118,7 @@ def train_policy(
         config: what the result depends on.
         out: the run folder.
         n_actors: rollout actors; does not change the result. One for each CPU of the cluster, but
-            not more than there are shards, if not given.
+            not more than there are shards and copies, if not given.
         resume: go on from the last checkpoint of a run with the same configuration.
         overwrite: replace a run that exists.
         staleness: versions that the network of an episode may be old; with 0 the result is a
@@ -132,8 +132,9 @@ def train_policy(
     require_learner(config.learner, config)
     require_staleness(staleness, config.learner, config.make_learner())
     training, _ = _division(cut_shards(shapes, config.shard_vox), config)
+    n_played = len(with_copies(training, config.degraded_copies))
     # The pool first: a run that is there is not replaced by one that finds no place.
-    with rollout_pool(volumes, len(training), n_actors) as pool:
+    with rollout_pool(volumes, n_played, n_actors) as pool:
         return train_run(
             pool,
             volumes,

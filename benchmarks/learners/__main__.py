@@ -54,8 +54,7 @@ class Arguments:
     shard_vox: tuple[int, int, int] = (50, 50, 50)
     """wanted size of a shard"""
     batch: int = 64
-    """decisions in a batch: a half has some 600 contacts, of which the default of 512 makes two
-    steps a pass"""
+    """decisions in a batch: a half of gala's block has some 600 contacts, few steps a pass"""
 
 
 def main() -> None:
