@@ -1,4 +1,4 @@
-"""Speed of the kernels beside waterz and bioimage-cpp: one thread, same volume, same run.
+"""Speed of the kernels beside other systems: one thread, same volume, same run.
 
 Run from the root: python -m benchmarks.kernels --json FILE
 """
@@ -21,6 +21,7 @@ from agglo.json_file import check_json, write_json
 from agglo.progress import messages, show_table
 from benchmarks.kernels.compile_time import compile_kernels
 from benchmarks.kernels.environment_steps import race_environments
+from benchmarks.kernels.flooding import race_flooding
 from benchmarks.kernels.growth import exponent, exponents_of_time
 from benchmarks.kernels.learned import race_learned
 from benchmarks.kernels.merging import race_merging
@@ -104,7 +105,7 @@ def measure(
     """Measure everything on a volume and show it."""
     n_runs = max(1, n_runs if volume.n_voxels < 2**26 else n_runs // 2)
     peak = peak_memory(lambda: segment(volume))
-    rows = race_region_graphs(volume, peers, n_runs)
+    rows = race_flooding(volume, peers, n_runs) + race_region_graphs(volume, peers, n_runs)
     merging, n_regions, n_edges = race_merging(volume, peers, n_runs)
     whole, vi = race_whole(volume, peers, n_runs)
     rows += merging + whole + race_learned(volume, whole, n_runs, seed)
