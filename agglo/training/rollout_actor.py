@@ -5,39 +5,43 @@ from __future__ import annotations
 import numpy as np
 
 from agglo.training.exploration import Decisions, Exploration, explored, initial_contacts
+from agglo.training.instance_cache import InstanceCache
 from agglo.training.shard import Shard
 from agglo.training.volume_set import VolumeSet, load_instance
 from analysis.contingency import Contingency
 from analysis.segmentation_scores import SegmentationScores, score_segmentation
 from envs import statistics as st
 from envs.expected_error import expected_error, final_vi
-from envs.instance import Instance
 from envs.merge_network import MergeNetwork, checked_network
 from envs.merge_tree import MergeTree
 from envs.rollout import Episode, play_episode
 from envs.trial_rollout import Label
 
+CACHE_BYTES = 1 << 30
+"""What an actor keeps of the shards it has read: the graphs of some 10⁹ voxels."""
+
 
 class RolloutActor:
-    """Plays episodes on shards of the training volumes; keeps the shards it has read."""
+    """Plays episodes on shards of the training volumes; keeps shards it has read."""
 
     def __init__(self, volumes: tuple[VolumeSet, ...]) -> None:
-        self._volumes = volumes
-        self._instances: dict[Shard, Instance] = {}
+        self._cache = InstanceCache(
+            lambda shard: load_instance(volumes[shard.volume], shard), CACHE_BYTES
+        )
 
     def initial(self, shard: Shard, network: MergeNetwork, label: Label) -> Decisions:
         """Return all contacts of a shard before any merge."""
-        return initial_contacts(self._instance(shard), _own(network), label)
+        return initial_contacts(self._cache.get(shard), _own(network), label)
 
     def explore(
         self, shard: Shard, network: MergeNetwork, how: Exploration, seed: int
     ) -> Decisions:
         """Play an episode to learn from and return what was decided on the way."""
-        return explored(self._instance(shard), _own(network), how, seed)
+        return explored(self._cache.get(shard), _own(network), how, seed)
 
     def play(self, shard: Shard, network: MergeNetwork, threshold: float) -> Episode:
         """Play an episode as the policy would, without noise."""
-        graph, truth, *_ = self._instance(shard)
+        graph, truth, *_ = self._cache.get(shard)
         return play_episode(graph, _own(network), truth=truth, threshold=threshold)
 
     def estimate(
@@ -45,7 +49,7 @@ class RolloutActor:
     ) -> tuple[float, float] | None:
         """Return the VI of a shard's segmentation and what its tree expects; None without truth."""
         episode = self.play(shard, network, -np.inf)
-        graph = self._instance(shard).graph
+        graph = self._cache.get(shard).graph
         if not episode.has_truth:
             return None
         tree = MergeTree.of_episode(graph.ids, episode)
@@ -56,7 +60,7 @@ class RolloutActor:
         self, shard: Shard, network: MergeNetwork, threshold: float
     ) -> SegmentationScores | None:
         """Return the scores of a shard's segmentation, voxel by voxel; None without truth."""
-        instance = self._instance(shard)
+        instance = self._cache.get(shard)
         truth, ids = instance.truth, instance.graph.ids
         if not len(truth.counts):
             return None
@@ -65,11 +69,6 @@ class RolloutActor:
         return score_segmentation(
             Contingency.from_pairs(segments[truth.rows], labels, truth.counts)
         )
-
-    def _instance(self, shard: Shard) -> Instance:
-        if shard not in self._instances:
-            self._instances[shard] = load_instance(self._volumes[shard.volume], shard)
-        return self._instances[shard]
 
 
 def _own(network: MergeNetwork) -> MergeNetwork:
