@@ -210,6 +210,7 @@ def train_run(
                     played = _contacts(pool, played_on, config, learner.start_label)
                 else:
                     played = rollouts.explored(n)
+                rollout_seconds = time.perf_counter() - began
                 past = Past(progress.memory, progress.networks)
                 seed = derived_seed(config.seed, n, len(played_on))
                 lesson = rollouts.meanwhile(partial(learner.learn, past, played, seed))
@@ -224,6 +225,7 @@ def train_run(
                     **_measured(rollouts.play(training, mean), "train"),
                     **_measured(rollouts.play(validation, mean), "validation"),
                     **rollouts.record(),
+                    "rollout_seconds": rollout_seconds,
                     "seconds": time.perf_counter() - began,
                 }
                 folder.log(record)

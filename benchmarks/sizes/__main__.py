@@ -24,6 +24,7 @@ from benchmarks.sizes.kills import survive
 from benchmarks.sizes.plans import show_plans
 from benchmarks.sizes.runs import Place, evaluate, paint, prepare, seams, segment
 from benchmarks.sizes.table import growth_of, show_growth, show_seams, show_size, show_speedups
+from benchmarks.sizes.training import show_training, train
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Arguments:
     """segment the largest size once more, kill a worker and then the driver, resume and compare"""
     seams: int | None = None
     """of this size, compare with superpixels of the whole volume"""
+    train: int | None = None
+    """train on all shards of this size, with each number of actors"""
     seed: int = 0
     """seed of phantom and training"""
     json: Path | None = None
@@ -53,8 +56,10 @@ class Arguments:
         for name in ("sizes", "actors"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise InputError(f"--{name}: numbers from 1 on are expected.")
-        if self.seams is not None and self.seams not in self.sizes:
-            raise InputError(f"--seams: {self.seams} is none of the --sizes.")
+        for name in ("seams", "train"):
+            side = getattr(self, name)
+            if side is not None and side not in self.sizes:
+                raise InputError(f"--{name}: {side} is none of the --sizes.")
 
 
 def main() -> None:
@@ -105,6 +110,10 @@ def measure(arguments: Arguments) -> dict[str, Any]:
         results["seams"] = show_seams(
             whole, runs[arguments.seams, n_actors]["evaluation"], arguments.seams
         )
+    if arguments.train is not None:
+        side = arguments.train
+        rows = {n: train(place, side, n) for n in arguments.actors}
+        results["training"] = show_training(side, rows)
     if arguments.kill:
         largest = max(arguments.sizes)
         results["kills"] = survive(place, largest, n_actors, runs[largest, n_actors]["run"])

@@ -18,6 +18,7 @@ from benchmarks.sizes.plans import show_plans
 from benchmarks.sizes.runs import Place, kept
 from benchmarks.sizes.scene import boundary_map, scene_block
 from benchmarks.sizes.table import WHOLE, growth_of, show_growth, show_size, show_speedups
+from benchmarks.sizes.training import show_training
 from benchmarks.sizes.watch import run_command, watch
 from tests.agglo.made_up_run import made_up
 
@@ -93,6 +94,18 @@ def test_actors_are_compared_stage_by_stage() -> None:
         ("names", pytest.approx(1)),
     ]
     assert show_speedups({(100, 1): found(100)}) == []
+
+
+def test_training_is_told_in_voxels_and_decisions(capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = [
+        {"decisions": 80, "rollout_seconds": 2.0, "seconds": 2.5},
+        {"decisions": 300, "rollout_seconds": 3.0, "seconds": 4.0},
+    ]
+    memory = {"actor": 400.0, "driver": 300.0}
+    row = {"n_shards": 8, "rounds": rounds, "seconds": 9.0, "process_peak_mb": memory}
+    (line,) = show_training(200, {2: row})
+    assert list(line.values()) == [2, 8, pytest.approx(4.0), 100.0, 1.5, 400.0, 300.0]
+    assert "training on 200³" in capsys.readouterr().out
 
 
 def test_a_size_is_planned_from_a_smaller_one(capsys: pytest.CaptureFixture[str]) -> None:
