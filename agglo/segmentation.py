@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tokenize
 import zipfile
 from pathlib import Path
@@ -138,11 +139,13 @@ def tree_path_of(out: str) -> Path:
 
 
 def save_tree(path: Path, tree: MergeTree) -> None:
-    """Write a merge tree, whole or not at all."""
+    """Write a merge tree, whole or not at all; shards of one that it replaces go."""
     buffer = io.BytesIO()
     np.savez(buffer, ids=tree.ids, merges=tree.merges, heights=tree.heights)
     try:
         write_whole(path, buffer.getvalue())
+        if path.with_suffix("").is_dir():
+            shutil.rmtree(path.with_suffix(""))
     except OSError as error:
         raise InputError(f"--out: {path} cannot be written ({error.strerror}).") from error
 

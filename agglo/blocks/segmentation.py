@@ -23,6 +23,7 @@ from agglo.blocks.superpixel_sizes import gather_sizes
 from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
 from agglo.boundaries.model_folder import fingerprint
+from agglo.doubt_file import doubts_path_of
 from agglo.policy_file import Policy
 from agglo.segmentation import keep_doubts, save_tree, tree_path_of
 from agglo.volumes import (
@@ -235,6 +236,8 @@ def _keep_tree(job: BlockJob, policy: Policy, n_superpixels: int, path: Path) ->
         except BaseException:
             staging.discard()
             raise
+        for replaced in (path, doubts_path_of(path)):
+            replaced.unlink(missing_ok=True)
     return {"merge_tree": str(path.with_suffix(""))}
 
 

@@ -175,10 +175,13 @@ def test_any_cutting_is_the_run_in_memory(
 def test_a_tree_that_is_too_large_stays_in_shards(
     run: Callable, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST_TREE", 10)
-    for may_replace in (False, True):
-        results = run(overwrite=may_replace)
-        assert sorted(os.listdir(tmp_path)) == ["s.merge_tree", "s.zarr"]
+    """Either form takes the place of the other."""
+    in_file, in_shards = ["s.doubts.csv", "s.merge_tree.npz", "s.zarr"], ["s.merge_tree", "s.zarr"]
+    results = {}
+    for largest, left in ((10, in_shards), (10**7, in_file), (10, in_shards), (10, in_shards)):
+        monkeypatch.setattr(module, "LARGEST_TREE", largest)
+        results = run(overwrite="s.zarr" in os.listdir(tmp_path))
+        assert sorted(os.listdir(tmp_path)) == left
     folder = tmp_path / "s.merge_tree"
     assert results["merge_tree"] == str(folder)
     assert sorted(os.listdir(folder)) == sorted(f"{node}.npz" for node in range(15))
