@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from agglo.blocks.ledger import DONE_FILE
 from agglo.progress import console
-from agglo.segmentation import load_tree, tree_path_of
-from agglo.volumes import open_volume
 from analysis.input_error import InputError
 from benchmarks.sizes.runs import Place, Row, kept
+from benchmarks.sizes.sameness import sameness
 from benchmarks.sizes.watch import watch
 
 WORKER_AT, DRIVER_AT = 0.2, 0.6
@@ -22,8 +18,6 @@ WORKER_AT, DRIVER_AT = 0.2, 0.6
 
 MAX_STARTS = 6
 """A machine that is too busy may lose Ray's node too; more starts than these are no accident."""
-
-SLAB = 64
 
 
 class Killer:
@@ -57,24 +51,18 @@ def survive(place: Place, side: int, n_actors: int, undisturbed: Row) -> Row:
 
     def make() -> Row:
         name = f"{side}_killed"
-        out, log = place.segmentation(name), place.log(name)
-        words = place.segment_words(side, name, n_actors)
+        out = place.segmentation(name)
         n_tasks = sum(stage["tasks"] for stage in undisturbed["stages"].values())
-        killer = Killer(out.with_name(f".{out.name}.segmentation"), n_tasks)
-        seconds, n_starts, status = 0.0, 0, 1
-        while status:
-            if n_starts == MAX_STARTS:
-                raise InputError(f"--out: {name} did not end after {n_starts} starts ({log}).")
-            how = ["--overwrite", *["--resume"] * (killer.n_done > 0)]
-            watched = watch([*words, *how], log, on_look=killer.look)
-            seconds, n_starts, status = seconds + watched.seconds, n_starts + 1, watched.status
+        killer = Killer(ledger_of(out), n_tasks)
+        words = place.segment_words(side, name, n_actors)
+        seconds, n_starts = run_through_kills(words, place.log(name), killer)
         return {
             "killed": killer.killed,
             "n_starts": n_starts,
             "n_tasks": n_tasks,
             "seconds": seconds,
             "undisturbed_seconds": undisturbed["whole_seconds"],
-            **_same(place, side, n_actors),
+            **sameness(place.segmentation(f"{side}_{n_actors}"), out),
         }
 
     row = kept(place, f"{side}_killed", make)
@@ -89,17 +77,18 @@ def survive(place: Place, side: int, n_actors: int, undisturbed: Row) -> Row:
     return row
 
 
-def _same(place: Place, side: int, n_actors: int) -> dict[str, Any]:
-    """Compare both outputs, a slab at a time."""
-    paths = [place.segmentation(name) for name in (f"{side}_{n_actors}", f"{side}_killed")]
-    first, second = (open_volume(str(path), argument="--out") for path in paths)
-    is_same = first.shape == second.shape and all(
-        np.array_equal(first[z : z + SLAB], second[z : z + SLAB])
-        for z in range(0, first.shape[0], SLAB)
-    )
-    trees = [load_tree(tree_path_of(str(path)), argument="--out") for path in paths]
-    is_same_tree = all(
-        np.array_equal(*(getattr(tree, name) for tree in trees))
-        for name in ("ids", "merges", "heights")
-    )
-    return {"is_same_segmentation": is_same, "is_same_tree": is_same_tree}
+def ledger_of(out: Path) -> Path:
+    """Return the folder that lists the tasks done of a run that writes a segmentation."""
+    return out.with_name(f".{out.name}.segmentation")
+
+
+def run_through_kills(words: list[str], log: Path, killer: Killer) -> tuple[float, int]:
+    """Segment, and resume after every death; return the seconds and how many starts it took."""
+    seconds, n_starts, status = 0.0, 0, 1
+    while status:
+        if n_starts == MAX_STARTS:
+            raise InputError(f"--out: a run did not end after {n_starts} starts ({log}).")
+        how = ["--overwrite", *["--resume"] * (killer.n_done > 0)]
+        watched = watch([*words, *how], log, on_look=killer.look)
+        seconds, n_starts, status = seconds + watched.seconds, n_starts + 1, watched.status
+    return seconds, n_starts
