@@ -265,7 +265,7 @@ cluster.shutdown()
     )
     assert result.returncode == 0, result.stderr
     assert "an actor Worker died, its task" in result.stderr
-    assert "the cluster shrank: going on with 1 actors" in result.stderr
+    assert "the cluster has room for 1 of 2 actors Worker now, going on with 1" in result.stderr
 
 
 def test_a_stream_is_in_the_order_of_its_tasks_whatever_ends_first(ray_local: None) -> None:
