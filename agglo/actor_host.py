@@ -25,7 +25,7 @@ def packed(argument: Any) -> Any:
     """Pack an argument, except for a reference, which Ray is to resolve."""
     if isinstance(argument, ray.ObjectRef):
         return argument
-    return Packed(cloudpickle.dumps(argument))
+    return Packed(cloudpickle.dumps(argument))  # pyright: ignore[reportPrivateImportUsage]
 
 
 class ActorHost:
