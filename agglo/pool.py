@@ -6,21 +6,21 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray import exceptions as ray_exceptions
 
-from agglo.actor_host import ActorHost
+from agglo.actor_host import ActorHost, packed
 from agglo.actor_room import actor_room, check_actor_room
+from agglo.actor_task import Actor, Drawn, Task, next_task
 from agglo.cluster import describe_resources
 
 MAX_DEATHS = 3
 """An actor's death is taken for the task's own doing when it has happened this often."""
 
 PATIENCE_S = 30.0
-"""Without any event for so long, the pool looks whether its actors can still be placed."""
+"""While actors are missing, the pool looks so often whether they can still, or again, be placed."""
 
 POLL_S = 0.05
 """A flow that has no task for a free actor looks so often whether there is one."""
@@ -35,27 +35,7 @@ _LOST = (
 
 Key = TypeVar("Key", bound=Hashable)
 
-_Drawn: TypeAlias = tuple[Any, str, tuple[Any, ...]]
-"""Key, method and arguments of a task."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Actor:
-    handle: Any
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A task in the hands of an actor; `payload` refers to a result that stays where it is."""
-
-    actor: _Actor
-    key: Any
-    method: str
-    arguments: tuple[Any, ...]
-    payload: Any
 
 
 class ActorPool:
@@ -65,6 +45,8 @@ class ActorPool:
     the task it held is given out again. A task must therefore be a function of its arguments and
     of the constructor's arguments alone; what an actor keeps between tasks is a cache. One task
     at a time is given to an actor, so that a death is charged to the task that was running.
+    Actors are spread over the nodes; when one is lost the pool goes on with as many actors as the
+    others have room for, and takes the rest back when there is room again.
 
     Large arrays that every actor or many tasks need are passed as `ray.put` references; actors
     see them, and the caller sees large results, as read-only arrays without a copy.
@@ -93,12 +75,16 @@ class ActorPool:
         """
         check_actor_room(n_actors, num_cpus, num_gpus)
         self._name = actor_class.__name__
-        self._arguments = (actor_class, *arguments)
-        self._host = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0)(ActorHost)
+        self._arguments = tuple(map(packed, (actor_class, *arguments)))
+        self._host = ray.remote(
+            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0, scheduling_strategy="SPREAD"
+        )(ActorHost)
         self._n_actors, self._num_cpus, self._num_gpus = n_actors, num_cpus, num_gpus
+        self._n_placeable = n_actors  # of these, as of the last look
+        self._next_look = 0.0
         self._starting: dict[Any, Any] = {}  # reference to the pid -> actor handle
-        self._idle: list[_Actor] = []
-        self._busy: dict[Any, _Task] = {}  # by the reference that tells of its end
+        self._idle: list[Actor] = []
+        self._busy: dict[Any, Task] = {}  # by the reference that tells of its end
         self._n_failed_starts = 0
         self._is_closed = False
         self.busy_seconds = 0.0
@@ -135,7 +121,7 @@ class ActorPool:
         results: dict[Any, Any] = {}
         source = iter(tasks)
         try:
-            for key, result in self._arrivals(lambda: _next(source, method)):
+            for key, result in self._arrivals(lambda: next_task(source, method)):
                 results[key] = result
                 if on_result is not None:
                     on_result(key, result)
@@ -167,8 +153,8 @@ class ActorPool:
         arrived: dict[Any, Any] = {}
         source = iter(tasks)
 
-        def draw() -> _Drawn | None:
-            task = _next(source, method) if len(order) < max(1, ahead) else None
+        def draw() -> Drawn | None:
+            task = next_task(source, method) if len(order) < max(1, ahead) else None
             if task is not None:
                 order.append(task[0])
             return task
@@ -217,13 +203,13 @@ class ActorPool:
 
     @property
     def n_actors(self) -> int:
-        """Return how many actors there are to be."""
+        """Return how many actors there are to be, while the cluster has room for them."""
         return self._n_actors
 
     def pids(self) -> list[int]:
         """Wait for the actors that are starting and return the process id of every actor."""
         while self._starting:
-            self._wait(list(self._starting))
+            self._wait(())
         return sorted(
             actor.pid for actor in (*self._idle, *(task.actor for task in self._busy.values()))
         )
@@ -244,7 +230,7 @@ class ActorPool:
         self._fill()
 
     def _arrivals(
-        self, draw: Callable[[], _Drawn | None], *, apart: bool = False, polls: bool = False
+        self, draw: Callable[[], Drawn | None], *, apart: bool = False, polls: bool = False
     ) -> Iterator[Any]:
         """Yield (key, result) as tasks end, until nothing is under way and nothing is drawn.
 
@@ -253,7 +239,7 @@ class ActorPool:
         """
         drawn: set[Any] = set()
         deaths: Counter[Any] = Counter()
-        again: deque[_Drawn] = deque()
+        again: deque[Drawn] = deque()
         while True:
             while self._idle:
                 if again:
@@ -266,8 +252,7 @@ class ActorPool:
                 self._give(self._idle.pop(), *given, apart)
             if self._idle and not self._busy:
                 return
-            patience_s = POLL_S if polls and self._idle else PATIENCE_S
-            reference = self._wait([*self._starting, *self._busy], patience_s)
+            reference = self._wait(self._busy, POLL_S if polls and self._idle else PATIENCE_S)
             if reference is None:
                 if polls:
                     yield None
@@ -299,21 +284,21 @@ class ActorPool:
             yield task.key, result
 
     def _give(
-        self, actor: _Actor, key: Any, method: str, arguments: tuple[Any, ...], apart: bool
+        self, actor: Actor, key: Any, method: str, arguments: tuple[Any, ...], apart: bool
     ) -> None:
         """Give a task to an actor."""
         if apart:
             call = actor.handle.run.options(num_returns=2)
             receipt, payload = call.remote(method, *arguments)
-            self._busy[receipt] = _Task(actor, key, method, arguments, payload)
+            self._busy[receipt] = Task(actor, key, method, arguments, payload)
         else:
             reference = actor.handle.run.remote(method, *arguments)
-            self._busy[reference] = _Task(actor, key, method, arguments, None)
+            self._busy[reference] = Task(actor, key, method, arguments, None)
 
     def _finish_busy(self) -> None:
         """Wait for the tasks under way, whose results nobody wants any more."""
         while self._busy:
-            reference = self._wait([*self._starting, *self._busy])
+            reference = self._wait(self._busy)
             if reference is None:
                 continue
             task = self._busy.pop(reference)
@@ -324,18 +309,18 @@ class ActorPool:
                 ray.kill(task.actor.handle)
                 self._fill()
 
-    def _wait(self, references: list[Any], patience_s: float = PATIENCE_S) -> Any | None:
+    def _wait(self, busy: Iterable[Any], patience_s: float = PATIENCE_S) -> Any | None:
         """Return the reference of a task that ended, or None when an actor came or went."""
-        ready, _ = ray.wait(references, num_returns=1, timeout=patience_s)
+        self._look_for_room()
+        references = [*self._starting, *busy]
+        ready, _ = ray.wait(references, timeout=patience_s) if references else ([], [])
         if not ready:
-            if patience_s >= PATIENCE_S:
-                self._look_for_room()
             return None
         if ready[0] not in self._starting:
             return ready[0]
         handle = self._starting.pop(ready[0])
         try:
-            self._idle.append(_Actor(handle, ray.get(ready[0])))
+            self._idle.append(Actor(handle, ray.get(ready[0])))
             self._n_failed_starts = 0
         except ray_exceptions.RayTaskError as error:
             ray.kill(handle)
@@ -352,46 +337,51 @@ class ActorPool:
         return None
 
     def _fill(self) -> None:
-        for _ in range(self._n_actors - self._n_alive()):
-            handle = self._host.remote(*self._arguments)
-            self._starting[handle.start.remote()] = handle
+        """Start the actors that are missing and give up those that no node has room for any more.
+
+        Raises:
+            RuntimeError: no node has room for any.
+        """
+        room = int(min(self._n_actors, actor_room(self._num_cpus, self._num_gpus)))
+        while self._starting and self._n_alive() > room:
+            ray.kill(self._starting.popitem()[1])
+        for _ in range(room - self._n_alive()):
+            handle = self._host.remote(self._name)
+            self._starting[handle.start.remote(*self._arguments)] = handle
+        self._next_look = time.monotonic() + PATIENCE_S
+        if not self._n_alive():
+            raise RuntimeError(
+                f"no node is left for an actor {self._name} of {self._num_cpus:g} CPU and "
+                f"{self._num_gpus:g} GPU; the cluster has {describe_resources()}"
+            )
+        if room != self._n_placeable:
+            logger.warning(
+                "the cluster has room for %d of %d actors %s now, going on with %d",
+                *(room, self._n_actors, self._name, self._n_alive()),
+            )
+            self._n_placeable = room
 
     def _n_alive(self) -> int:
         return len(self._starting) + len(self._idle) + len(self._busy)
 
     def _look_for_room(self) -> None:
-        """Give up actors that the cluster can no longer place, as after the loss of a node."""
-        if not self._starting:
+        """Now and then, see to actors that are missing."""
+        n_starting = len(self._starting)
+        if time.monotonic() < self._next_look or self._n_alive() - n_starting >= self._n_actors:
             return
-        room = actor_room(self._num_cpus, self._num_gpus)
-        if room >= self._n_actors:
+        self._fill()
+        if n_starting and self._starting:
             free = ray.available_resources()
             logger.warning(
                 "%d actors %s are not ready yet, each takes %g CPU and %g GPU; free now: %g and %g",
                 *(len(self._starting), self._name, self._num_cpus, self._num_gpus),
                 *(free.get("CPU", 0), free.get("GPU", 0)),
             )
-            return
-        while self._starting and self._n_alive() > room:
-            ray.kill(self._starting.popitem()[1])
-        self._n_actors = self._n_alive()
-        if not self._n_actors:
-            raise RuntimeError(
-                f"no node is left for an actor {self._name} of {self._num_cpus:g} CPU and "
-                f"{self._num_gpus:g} GPU; the cluster has {describe_resources()}"
-            )
-        logger.warning("the cluster shrank: going on with %d actors", self._n_actors)
 
     def _drop_busy(self) -> None:
         for task in self._busy.values():
             ray.kill(task.actor.handle)
         self._busy = {}
-
-
-def _next(source: Iterator[tuple[Any, tuple[Any, ...]]], method: str) -> _Drawn | None:
-    """Draw the next task of a method, if there is one."""
-    task = next(source, None)
-    return None if task is None else (task[0], method, task[1])
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from agglo.blocks.tree import BlockTree
 from agglo.volumes import BlockHandle, Volume, VoxelSize, require_volume
+from agglo.volumes.staging import FailedWriteError
 from envs.region_graph import Core
 from envs.scorers import Policy
 from predict.watershed import WatershedConfig
@@ -62,6 +63,18 @@ class BlockJob:
     def table(self, stage: str, task: int) -> Path:
         """Return where the table of a task lies."""
         return self.folder / stage / f"{task}.npz"
+
+    def require_output(self) -> None:
+        """Refuse to work where the unfinished output is not seen: tables would be lost there.
+
+        Raises:
+            FailedWriteError: as on a machine that does not share the output's file system.
+        """
+        if not self.output.folder.is_dir():
+            raise FailedWriteError(
+                f"{self.output.argument}: {self.output.output} cannot be written: there is no "
+                f"folder {self.output.folder}"
+            )
 
     def read_image(self, box: Core) -> npt.NDArray[Any]:
         """Read a box of the image."""

@@ -42,6 +42,7 @@ class BlockWorker:
     """An actor that does one task at a time; what it knows is the job."""
 
     def __init__(self, job: BlockJob) -> None:
+        job.require_output()
         self._job = job
         self._meter = WorkMeter()
 

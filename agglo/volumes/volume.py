@@ -75,8 +75,10 @@ class Volume:
         """Open the volume at a parsed address; `open_volume` takes its text.
 
         Raises:
-            InputError: where it cannot be read, or contradicts the voxel size given.
+            InputError: where it is not there, cannot be read, or contradicts the voxel size given.
         """
+        if not address.path.exists():  # as on another machine, where the volume is opened again
+            raise InputError(f"{argument}: there is no file or folder {address.path}")
         source = _SOURCES[address.format](address, argument)
         try:
             return cls(source, address, argument=argument, voxel_size_nm=voxel_size_nm)

@@ -358,6 +358,22 @@ def test_a_disk_that_is_full_or_read_only(
     assert_same(tmp_path / "s.zarr", at_once)
 
 
+def test_an_actor_that_does_not_see_the_output(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a node that does not share its file system; its tables would be lost."""
+
+    class ElsewherePool(HerePool):
+        def __init__(self, *arguments: Any, **how: Any) -> None:
+            (staged,) = tmp_path.glob(".s.zarr.*.tmp")
+            staged.rename(tmp_path / "elsewhere")
+            super().__init__(*arguments, **how)
+
+    monkeypatch.setattr(stages, "ActorPool", ElsewherePool)
+    with pytest.raises(InputError, match=r"--out: .*s.zarr cannot be written: there is no folder"):
+        run()
+
+
 @pytest.mark.usefixtures("here")
 def test_a_table_that_is_damaged(run: Callable, at_once: Path, tmp_path: Path) -> None:
     HerePool.n_before = 30

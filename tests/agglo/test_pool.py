@@ -50,6 +50,17 @@ class Worker:
         return value * value
 
 
+class Unreadable:
+    """Like a volume on a node that does not see its file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise InputError("--image: there is no such file.")
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] not in "ZX"
@@ -161,6 +172,14 @@ def test_an_exception_of_the_constructor_comes_as_it_was_raised() -> None:
     assert type(caught.value) is InputError
 
 
+def test_an_exception_of_unpacking_an_argument_comes_as_it_was_raised() -> None:
+    with (
+        ActorPool(Worker, (0, Unreadable()), n_actors=1) as pool,
+        pytest.raises(InputError, match=r"^--image: there is no such file\.$"),
+    ):
+        pool.run("add", [(0, (1,))])
+
+
 def test_an_interrupt_leaves_nothing_running() -> None:
     # A shell starts its background jobs deaf to the signal, and Python leaves it so.
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,7 +240,7 @@ def test_what_the_cluster_has_not_is_said_at_once(wanted: dict, message: str) ->
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_loses_nothing() -> None:
+def test_a_node_that_dies_loses_nothing_and_another_takes_its_place() -> None:
     # Two nodes need a cluster of their own, and a process of their own to join it.
     script = """
 import logging, ray, time
@@ -251,10 +270,14 @@ with module.ActorPool(Worker, n_actors=2) as pool:
     assert results == [(i, i * i) for i in range(10)], results
     assert len(pool.pids()) == 1
     assert pool.run("square", [(7, (7,))]) == [(7, 49)]
+    cluster.add_node(num_cpus=1)
+    assert pool.run("square", [(7, (7,))]) == [(7, 49)]
+    assert len(pool.pids()) == 2
 ray.shutdown()
 cluster.shutdown()
 """
     environment = {name: value for name, value in os.environ.items() if name[:4] != "RAY_"}
+    environment["RAY_worker_niceness"] = "0"
     result = subprocess.run(
         [sys.executable, "-c", script],
         cwd=Path(__file__).parents[2],
@@ -265,7 +288,8 @@ cluster.shutdown()
     )
     assert result.returncode == 0, result.stderr
     assert "an actor Worker died, its task" in result.stderr
-    assert "the cluster shrank: going on with 1 actors" in result.stderr
+    assert "the cluster has room for 1 of 2 actors Worker now, going on with 1" in result.stderr
+    assert "the cluster has room for 2 of 2 actors Worker now, going on with 2" in result.stderr
 
 
 def test_a_stream_is_in_the_order_of_its_tasks_whatever_ends_first(ray_local: None) -> None:

@@ -171,6 +171,9 @@ def test_a_volume_opens_again_from_its_pickle(samples: dict[str, str], tmp_path:
     np.testing.assert_array_equal(again.read(), SAMPLE[1:3])
     assert again.voxel_size_nm == (30, 6, 6)
     assert again.argument == "--image"
+    path.unlink()
+    with pytest.raises(InputError, match=f"--image: there is no file or folder {path}"):
+        pickle.loads(data)
 
 
 # ------------------------------------------------------------------------------ reads only its part
