@@ -98,7 +98,8 @@ def _print_overview() -> None:
         print(f"  {' '.join(name):<{width}}  {does}")
     print(
         "\nA volume is PATH[:DATASET], z,y,x: train.h5:image, a Zarr or OME-Zarr, a TIFF stack, a\n"
-        "folder of PNG or TIFF slices, a .npy; train.h5:image[0:80] is its first 80 sections."
+        "folder of PNG or TIFF slices, a .npy; train.h5:image[0:80] is its first 80 sections. The\n"
+        "path of a Zarr that is read may be a URL: s3://…, gs://…, https://…."
     )
 
 
