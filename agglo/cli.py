@@ -25,6 +25,7 @@ COMMANDS = {
     ("segment",): "apply a merge policy; write segmentation and merge tree",
     ("plan",): "say what segmenting a larger volume in blocks will take, from a short run",
     ("evaluate",): "measure a segmentation or a boundary map against labels",
+    ("export",): "write a volume in Neuroglancer's precomputed format",
     ("replay",): "record an episode for the notebook",
 }
 

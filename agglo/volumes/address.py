@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from agglo.volumes.crop import CROPPED, Crop, crop_text, parse_crop
-from agglo.volumes.url import Url, is_url
+from agglo.volumes.url import ON_DISK, Url, is_url, require_on_disk
 from analysis.input_error import InputError
 
 Format = Literal["hdf5", "zarr", "tiff", "slices", "npy"]
@@ -20,9 +20,6 @@ HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 TIFF_SUFFIXES = (".tif", ".tiff")
 SLICE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 ZARR_NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
-
-_ON_DISK = "file://"
-"""What a URL begins with that is a path."""
 
 _WITH_DATASETS = ("hdf5", "zarr")
 _OTHER_SUFFIXES = frozenset(
@@ -76,7 +73,7 @@ class Address:
         Raises:
             InputError: where nothing lies at the path, or nothing that is read here.
         """
-        text = text.removeprefix(_ON_DISK)
+        text = text.removeprefix(ON_DISK)
         if is_url(text):
             return cls._parse_url(text, argument)
         path, dataset, crop = _split_existing(text, argument)
@@ -114,12 +111,7 @@ class Address:
         """
         if not text.strip():
             raise InputError(f"{argument}: the address is empty")
-        text = text.removeprefix(_ON_DISK)
-        if is_url(text):
-            raise InputError(
-                f"{argument}: {text} is a URL, but an output is written to a disk; write it to a "
-                f"folder and copy that"
-            )
+        text = require_on_disk(text, argument)
         if CROPPED.fullmatch(text):
             raise InputError(f"{argument}: {text} ends in a crop, which an output cannot have")
         path, dataset = _split_at_suffix(text)

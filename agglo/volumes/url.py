@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
+ON_DISK = "file://"
+"""What a URL begins with that is a path."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*", re.DOTALL)
 _ABOVE_ALL = re.compile(r"[^/]*//[^/]*")
 """The scheme with its host or bucket, which nothing lies above."""
@@ -22,6 +25,21 @@ _ABOVE_ALL = re.compile(r"[^/]*//[^/]*")
 def is_url(text: str) -> bool:
     """Tell whether a text begins with a scheme, as in ``s3://``."""
     return _URL.fullmatch(text) is not None
+
+
+def require_on_disk(text: str, argument: str) -> str:
+    """Return the address of an output on a disk, without the ``file://`` that it may begin with.
+
+    Raises:
+        InputError: where it is another URL.
+    """
+    path = text.removeprefix(ON_DISK)
+    if is_url(path):
+        raise InputError(
+            f"{argument}: {text} is a URL, but an output is written to a disk; write it to a "
+            f"folder and copy that"
+        )
+    return path
 
 
 @dataclass(frozen=True, slots=True)

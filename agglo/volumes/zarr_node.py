@@ -77,6 +77,18 @@ class ZarrSource:
         """Do nothing: files are open only while they are read."""
 
 
+def scales_of(address: Address, argument: str) -> tuple[Scale, ...]:
+    """Read the resolutions of an OME-Zarr group, finest first; none for an array.
+
+    Raises:
+        InputError: where the metadata cannot be read.
+    """
+    node = _open_node(address.path / (address.dataset or ""), argument, address)
+    if not isinstance(node, zarr.Group):
+        return ()
+    return read_scales(dict(node.attrs), argument=argument, address=address)
+
+
 def _open_node(
     path: Path | Url, argument: str, address: object
 ) -> zarr.Array[Any] | zarr.Group | None:
