@@ -25,6 +25,7 @@ COMMANDS = {
     ("segment",): "apply a merge policy; write segmentation and merge tree",
     ("plan",): "say what segmenting a larger volume in blocks will take, from a short run",
     ("evaluate",): "measure a segmentation or a boundary map against labels",
+    ("export",): "write a volume in Neuroglancer's precomputed format",
     ("replay",): "record an episode for the notebook",
 }
 
@@ -98,7 +99,8 @@ def _print_overview() -> None:
         print(f"  {' '.join(name):<{width}}  {does}")
     print(
         "\nA volume is PATH[:DATASET], z,y,x: train.h5:image, a Zarr or OME-Zarr, a TIFF stack, a\n"
-        "folder of PNG or TIFF slices, a .npy; train.h5:image[0:80] is its first 80 sections."
+        "folder of PNG or TIFF slices, a .npy; train.h5:image[0:80] is its first 80 sections. The\n"
+        "path of a Zarr that is read may be a URL: s3://…, gs://…, https://…."
     )
 
 

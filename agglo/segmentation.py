@@ -132,10 +132,10 @@ def keep_doubts(
 def tree_path_of(out: str) -> Path:
     """Return where the merge tree of a segmentation lies: `SEG.zarr` → `SEG.merge_tree.npz`."""
     address = Address.parse_output(out, argument="--out")
-    name = address.path.name.removesuffix(".zarr")
+    name = address.file.name.removesuffix(".zarr")
     if address.dataset is not None:
-        name = f"{address.path.stem}.{address.dataset.replace('/', '.')}"
-    return address.path.with_name(f"{name}.merge_tree.npz")
+        name = f"{address.file.stem}.{address.dataset.replace('/', '.')}"
+    return address.file.with_name(f"{name}.merge_tree.npz")
 
 
 def save_tree(path: Path, tree: MergeTree) -> None:

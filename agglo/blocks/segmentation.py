@@ -128,7 +128,7 @@ def segment_in_blocks(
     attributes = {"threshold": cut, "policy": json.dumps(policy.provenance)}
     if superpixels is None:
         attributes["watershed"] = json.dumps(asdict(watershed))
-    with BlockLedger(own.path, own.dataset, [own.path], kind="segmentation") as ledger:
+    with BlockLedger(own.file, own.dataset, [own.file], kind="segmentation") as ledger:
         (ledger.resume if resume else ledger.begin)(description)
         with _keeping(ledger, out):
             writer = BlockWriter(

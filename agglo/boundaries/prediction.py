@@ -167,7 +167,7 @@ def predict_boundaries(
     if affinities is not None:
         other = check_output(affinities, argument="--affinities", overwrite=overwrite).address
         inner, outer = other.absolute(), own.absolute()
-        if inner == outer or inner.path in outer.path.parents or outer.path in inner.path.parents:
+        if inner == outer or inner.file in outer.file.parents or outer.file in inner.file.parents:
             raise InputError(f"--affinities: {affinities} is also --out, or one lies in the other.")
         addresses.append(other)
     trained = read_model(model)
@@ -211,7 +211,7 @@ def predict_boundaries(
     }
     layout = ArrayLayout((3, *volume.shape), np.float32)
     main = ArrayLayout(volume.shape, np.float32)
-    with BlockLedger(own.path, own.dataset, [one.path for one in addresses]) as ledger:
+    with BlockLedger(own.file, own.dataset, [one.file for one in addresses]) as ledger:
         writers: list[BlockWriter] = []
         (ledger.resume if resume else ledger.begin)(description)
         options |= {"token": ledger.token, "is_begun": resume}

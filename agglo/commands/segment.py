@@ -109,7 +109,7 @@ class Command:
         from agglo.cluster import ray_session, require_lasting
         from agglo.volumes import Address
 
-        require_lasting(Address.parse_output(self.out, argument="--out").path)
+        require_lasting(Address.parse_output(self.out, argument="--out").file)
         started = time.perf_counter()
         with ray_session():
             results = segment_in_blocks(

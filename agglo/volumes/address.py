@@ -1,4 +1,7 @@
-"""Volume addresses: ``PATH[:DATASET]`` with an optional crop ``[z0:z1,y0:y1,x0:x1]`` at the end."""
+"""Volume addresses: ``PATH[:DATASET]`` with an optional crop ``[z0:z1,y0:y1,x0:x1]`` at the end.
+
+The path may be the URL of a Zarr, as in ``s3://bucket/em.zarr:raw``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from agglo.volumes.crop import CROPPED, Crop, crop_text, parse_crop
+from agglo.volumes.url import ON_DISK, Url, is_url, require_on_disk
 from analysis.input_error import InputError
 
 Format = Literal["hdf5", "zarr", "tiff", "slices", "npy"]
@@ -18,7 +22,7 @@ SLICE_SUFFIXES = (".png", *TIFF_SUFFIXES)
 ZARR_NODE_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 _WITH_DATASETS = ("hdf5", "zarr")
-_OTHER_OUTPUT_SUFFIXES = frozenset(
+_OTHER_SUFFIXES = frozenset(
     (*SLICE_SUFFIXES, ".npy", ".npz", ".jpg", ".jpeg", ".n5", ".mrc", ".nrrd", ".nii", ".mat")
 )
 
@@ -28,13 +32,13 @@ class Address:
     """Where a volume lies.
 
     Attributes:
-        path: the file or folder.
+        path: the file or folder, or the URL of a Zarr.
         dataset: the array inside an HDF5 file, or the node inside a Zarr; None for the path itself.
         format: how the path is read.
         crop: the part meant, one range an axis from the first; empty for the whole.
     """
 
-    path: Path
+    path: Path | Url
     dataset: str | None
     format: Format
     crop: Crop = ()
@@ -42,6 +46,14 @@ class Address:
     def __post_init__(self) -> None:
         if self.dataset is not None and self.format not in _WITH_DATASETS:
             raise ValueError(f"a volume of format {self.format!r} has no datasets inside")
+        if isinstance(self.path, Url) and self.format != "zarr":
+            raise ValueError(f"a volume of format {self.format!r} is not read from a URL")
+
+    @property
+    def file(self) -> Path:
+        """The path of a volume on a disk, as all outputs and all formats but Zarr are."""
+        assert isinstance(self.path, Path)
+        return self.path
 
     def __str__(self) -> str:
         dataset = "" if self.dataset is None else f":{self.dataset}"
@@ -56,23 +68,39 @@ class Address:
         """Read the address of a volume that exists.
 
         A ``:`` or ``[`` may be part of a file's name: the longest beginning of the text that
-        exists on disk is the path.
+        exists on disk is the path. A URL is not looked at here; its dataset follows ``.zarr:``.
 
         Raises:
             InputError: where nothing lies at the path, or nothing that is read here.
         """
+        text = text.removeprefix(ON_DISK)
+        if is_url(text):
+            return cls._parse_url(text, argument)
         path, dataset, crop = _split_existing(text, argument)
         volume_format = _format_of(path, argument)
         if dataset is not None:
-            dataset = dataset.strip("/")
-            if not dataset:
-                raise InputError(f"{argument}: {text} names no dataset after the colon")
+            dataset = _named(dataset, text, argument)
             if volume_format not in _WITH_DATASETS:
                 raise InputError(
                     f"{argument}: {text} names a dataset, but {path} is "
                     f"{_NAMES[volume_format]}, which has none"
                 )
         return cls(path, dataset, volume_format, crop)
+
+    @classmethod
+    def _parse_url(cls, text: str, argument: str) -> Address:
+        cropped = CROPPED.fullmatch(text)
+        rest = cropped["rest"] if cropped else text
+        place, colon, dataset = rest.partition(".zarr:")
+        url = Url((place + ".zarr" if colon else rest).rstrip("/"))
+        suffix = Path(url.name.partition(":")[0]).suffix.lower()
+        if suffix in HDF5_SUFFIXES or suffix in _OTHER_SUFFIXES:
+            raise InputError(
+                f"{argument}: {rest} ends in {suffix}, but at a URL only a Zarr is read; "
+                f"copy the file to a disk"
+            )
+        crop = parse_crop(cropped["crop"], argument=argument, address=rest) if cropped else ()
+        return cls(url, _named(dataset, text, argument) if colon else None, "zarr", crop)
 
     @classmethod
     def parse_output(cls, text: str, *, argument: str) -> Address:
@@ -83,6 +111,7 @@ class Address:
         """
         if not text.strip():
             raise InputError(f"{argument}: the address is empty")
+        text = require_on_disk(text, argument)
         if CROPPED.fullmatch(text):
             raise InputError(f"{argument}: {text} ends in a crop, which an output cannot have")
         path, dataset = _split_at_suffix(text)
@@ -99,7 +128,7 @@ class Address:
                 f"{argument}: {text} names a dataset inside a Zarr, but an output is a whole "
                 f"OME-Zarr group, such as {path}"
             )
-        if suffix in _OTHER_OUTPUT_SUFFIXES:
+        if suffix in _OTHER_SUFFIXES:
             raise InputError(
                 f"{argument}: {text} ends in {path.suffix}, but volumes are written as OME-Zarr "
                 f"groups (NAME.zarr) or into HDF5 files (FILE.h5:NAME)"
@@ -114,6 +143,14 @@ _NAMES: dict[Format, str] = {
     "slices": "a folder of slices",
     "npy": "a NumPy file",
 }
+
+
+def _named(dataset: str, text: str, argument: str) -> str:
+    """Return the name of a dataset without slashes around it."""
+    name = dataset.strip("/")
+    if not name:
+        raise InputError(f"{argument}: {text} names no dataset after the colon")
+    return name
 
 
 def _split_existing(text: str, argument: str) -> tuple[Path, str | None, Crop]:

@@ -167,7 +167,7 @@ class BlockWriter:
         self._attributes = plain_attributes(attributes)
         address = self._output.address
         self._is_kept = token is not None
-        self._staging = Staging(address.path, token)
+        self._staging = Staging(address.file, token)
         self.handle = BlockHandle(self._staging.path.absolute(), argument, str(address))
         if is_begun:
             return
@@ -176,7 +176,7 @@ class BlockWriter:
                 for name, one in self._layouts.items():
                     create_image(
                         self._staging.path / name,
-                        name or address.path.stem,
+                        name or address.file.stem,
                         one,
                         self._voxel_size_nm,
                         self._attributes if name == MAIN else {},

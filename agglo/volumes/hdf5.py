@@ -22,8 +22,8 @@ class Hdf5Source:
     """
 
     def __init__(self, address: Address, argument: str) -> None:
-        with refusing_damage(argument, address.path):
-            self._file = h5py.File(address.path, "r")
+        with refusing_damage(argument, address.file):
+            self._file = h5py.File(address.file, "r")
         try:
             with refusing_damage(argument, address):
                 self._dataset = self._find(address, argument)
@@ -49,13 +49,13 @@ class Hdf5Source:
         name = address.dataset
         if name is None:
             raise InputError(
-                f"{argument}: {address.path} needs the name of a dataset, as in "
-                f"{address.path}:NAME; it holds {self._contents()}"
+                f"{argument}: {address.file} needs the name of a dataset, as in "
+                f"{address.file}:NAME; it holds {self._contents()}"
             )
         node = self._file.get(name)
         if node is None:
             raise InputError(
-                f"{argument}: {address.path} has no dataset {name}; it holds {self._contents()}"
+                f"{argument}: {address.file} has no dataset {name}; it holds {self._contents()}"
             )
         if not isinstance(node, h5py.Dataset):
             raise InputError(f"{argument}: {address} is a group; the file holds {self._contents()}")

@@ -70,7 +70,7 @@ def write_datasets(
             a dataset of that name by now that may not be replaced.
     """
     output.require_free()
-    staging = Staging(output.address.path)
+    staging = Staging(output.address.file)
     names = output.dataset_names()
     try:
         with refusing_failed_writes(output.argument, output.address):
@@ -91,7 +91,7 @@ def write_datasets(
             if _state(staging.output) != before:
                 raise InputError(
                     f"{output.argument}: {output.address} is not written, because another program "
-                    f"changed {output.address.path} in the meantime"
+                    f"changed {output.address.file} in the meantime"
                 )
             staging.commit()
     finally:

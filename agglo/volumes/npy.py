@@ -18,7 +18,7 @@ class NpySource:
 
     def __init__(self, address: Address, argument: str) -> None:
         with refusing_damage(argument, address):
-            self._array: npt.NDArray[Any] = np.lib.format.open_memmap(address.path, mode="r")
+            self._array: npt.NDArray[Any] = np.lib.format.open_memmap(address.file, mode="r")
         self.shape: tuple[int, ...] = self._array.shape
         self.dtype: np.dtype[Any] = self._array.dtype
         self.attributes: dict[str, Any] = {}

@@ -28,6 +28,8 @@ class Scale(NamedTuple):
     n_leading: int
     """Number of axes before the spatial ones: time and channels."""
     voxel_size_nm: VoxelSize | None
+    factors: tuple[float, ...]
+    """The spatial part of its scale in the group's own unit, for comparison with another one."""
 
 
 def multiscales_attributes(
@@ -104,7 +106,12 @@ def read_scales(
             f"{argument}: {address} has the axes {', '.join(names)}, where z, y, x come last"
         )
     return tuple(
-        Scale(path, len(names) - len(spatial), _voxel_size(factors[-3:], units[-3:], len(spatial)))
+        Scale(
+            path,
+            len(names) - len(spatial),
+            _voxel_size(factors[-3:], units[-3:], len(spatial)),
+            tuple(factors[-len(spatial) :].tolist()),
+        )
         for path, factors in scales
     )
 

@@ -52,7 +52,7 @@ class Output:
             InputError: where it exists and may not be replaced, or the folder around it does not
                 exist or does not take it.
         """
-        path = Path(os.path.realpath(self.address.path))
+        path = Path(os.path.realpath(self.address.file))
         if not path.parent.is_dir():
             raise self._refusal(f"there is no folder {path.parent} to write it to")
         if not os.access(path.parent, os.W_OK | os.X_OK):

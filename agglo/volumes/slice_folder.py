@@ -81,16 +81,16 @@ class SliceSource:
 
 
 def _slice_paths(address: Address, argument: str) -> list[Path]:
-    with refusing_damage(argument, address.path):
+    with refusing_damage(argument, address.file):
         paths = [
             path
-            for path in address.path.iterdir()
+            for path in address.file.iterdir()
             if path.suffix.lower() in SLICE_SUFFIXES and not path.name.startswith(".")
         ]
     kinds = {path.suffix.lower() == ".png" for path in paths}
     if len(kinds) != 1:
         seen = "both PNG and TIFF slices" if kinds else "no slices but hidden ones"
-        raise InputError(f"{argument}: {address.path} has {seen}")
+        raise InputError(f"{argument}: {address.file} has {seen}")
     return paths
 
 

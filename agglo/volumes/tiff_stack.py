@@ -28,7 +28,7 @@ class TiffSource:
 
     def __init__(self, address: Address, argument: str) -> None:
         with refusing_damage(argument, address), _damage_raised():
-            self._file = tifffile.TiffFile(address.path)
+            self._file = tifffile.TiffFile(address.file)
             try:
                 self._open(address, argument)
             except BaseException:

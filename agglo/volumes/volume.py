@@ -180,7 +180,8 @@ def open_volume(
     Args:
         text: HDF5 (``train.h5:raw``), a Zarr array or OME-Zarr group (``V.zarr``,
             ``V.zarr:affinities``), a multi-page TIFF, a folder of PNG or TIFF slices, ``.npy``;
-            ``train.h5:raw[0:80]`` is its first 80 sections.
+            ``train.h5:raw[0:80]`` is its first 80 sections. A Zarr may lie at a URL:
+            ``s3://bucket/V.zarr:raw``.
         argument: the argument that the text comes from, such as ``--image``.
         voxel_size_nm: edges of a voxel (z, y, x) for a file that states none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from agglo.volumes.address import ZARR_NODE_FILES, Address
 from agglo.volumes.ome_metadata import OME_KEYS, Scale, read_scales
 from agglo.volumes.source import DAMAGE, listing, refusing_damage
+from agglo.volumes.url import Url
 from agglo.volumes.voxel_size import voxel_size_of_attributes
 from analysis.input_error import InputError
 
@@ -28,13 +31,9 @@ class ZarrSource:
 
     def __init__(self, address: Address, argument: str) -> None:
         path = address.path / (address.dataset or "")
-        if not _is_node(path):
-            raise InputError(
-                f"{argument}: {address.path} has no array or group {address.dataset}; it holds "
-                f"{_contents(address.path)}"
-            )
-        with refusing_damage(argument, address):
-            node = zarr.open(LocalStore(path, read_only=True), mode="r")
+        node = _open_node(path, argument, address)
+        if node is None:
+            raise InputError(_missing(address, argument))
         attributes = dict(node.attrs)
         if isinstance(node, zarr.Array):
             self._array = node
@@ -44,7 +43,7 @@ class ZarrSource:
             if not scales:
                 raise InputError(
                     f"{argument}: {address} is a Zarr group without multiscales metadata; name an "
-                    f"array as {address.path}:NAME; it holds {_contents(address.path)}"
+                    f"array as {address.path}:NAME; it holds {_contents(address.path, argument)}"
                 )
             scale = scales[0]
             with refusing_damage(argument, address):
@@ -78,8 +77,50 @@ class ZarrSource:
         """Do nothing: files are open only while they are read."""
 
 
+def scales_of(address: Address, argument: str) -> tuple[Scale, ...]:
+    """Read the resolutions of an OME-Zarr group, finest first; none for an array.
+
+    Raises:
+        InputError: where the metadata cannot be read.
+    """
+    node = _open_node(address.path / (address.dataset or ""), argument, address)
+    if not isinstance(node, zarr.Group):
+        return ()
+    return read_scales(dict(node.attrs), argument=argument, address=address)
+
+
+def _open_node(
+    path: Path | Url, argument: str, address: object
+) -> zarr.Array[Any] | zarr.Group | None:
+    """Open an array or a group; None where there is neither."""
+    if isinstance(path, Path) and not _is_node(path):
+        return None
+    with refusing_damage(argument, address):
+        store = _store(path, argument)
+        for version in (3, 2):  # one by one, so that a server that is away is asked for one file
+            try:
+                return zarr.open(store, mode="r", zarr_format=version)
+            except FileNotFoundError:
+                continue
+    return None
+
+
+def _store(path: Path | Url, argument: str) -> Store:
+    return LocalStore(path, read_only=True) if isinstance(path, Path) else path.open_store(argument)
+
+
 def _is_node(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_NODE_FILES)
+
+
+def _missing(address: Address, argument: str) -> str:
+    """Say that there is no node at an address."""
+    if address.dataset is None:
+        return f"{argument}: there is no Zarr array or group at {address.path}"
+    return (
+        f"{argument}: {address.path} has no array or group {address.dataset}; it holds "
+        f"{_contents(address.path, argument)}"
+    )
 
 
 def _kept_axes(shape: tuple[int, ...], scale: Scale | None) -> list[int]:
@@ -87,20 +128,21 @@ def _kept_axes(shape: tuple[int, ...], scale: Scale | None) -> list[int]:
     return [axis for axis, size in enumerate(shape) if axis >= n_leading or size != 1]
 
 
-def _scale_in_parent(path: Path, argument: str) -> Scale | None:
+def _scale_in_parent(path: Path | Url, argument: str) -> Scale | None:
     """Find what the OME-Zarr group around an array says of it."""
-    if not _is_node(path.parent):
-        return None
-    with refusing_damage(argument, path.parent):
-        parent = zarr.open(LocalStore(path.parent, read_only=True), mode="r")
+    if isinstance(path, Url) and path.name.endswith(".zarr"):
+        return None  # a whole Zarr; what lies above may be a server that answers what it likes
+    parent = _open_node(path.parent, argument, path.parent)
     if not isinstance(parent, zarr.Group):
         return None
     scales = read_scales(dict(parent.attrs), argument=argument, address=path.parent)
     return next((scale for scale in scales if scale.path == path.name), None)
 
 
-def _contents(path: Path) -> str:
-    return listing(list(_arrays(path, "")))
+def _contents(path: Path | Url, argument: str) -> str:
+    if isinstance(path, Path):
+        return listing(list(_arrays(path, "")))
+    return ", ".join(_members(path, argument)) or "nothing that it lists"
 
 
 def _arrays(folder: Path, name: str) -> Iterator[tuple[str, tuple[int, ...], object]]:
@@ -115,3 +157,15 @@ def _arrays(folder: Path, name: str) -> Iterator[tuple[str, tuple[int, ...], obj
     for child in sorted(folder.iterdir()):
         if _is_node(child):
             yield from _arrays(child, f"{name}/{child.name}".lstrip("/"))
+
+
+def _members(url: Url, argument: str) -> list[str]:
+    """Name the arrays and groups right below a group, where they can be listed."""
+    try:
+        node = _open_node(url, argument, url)
+        if not isinstance(node, zarr.Group):
+            return []
+        with warnings.catch_warnings(action="ignore"):  # of what else lies there
+            return sorted(name for name, _ in node.members())
+    except Exception:  # a server that lists nothing, each with an exception of its own
+        return []

@@ -36,6 +36,7 @@ from tests.agglo.small_volumes import (
     volume_options,
     write_tissue,
 )
+from tests.agglo.web_server import serve
 
 MAPS = ("image", "boundaries", "superpixels")
 BLOCK = (8, 16, 24)
@@ -481,4 +482,24 @@ def test_the_command_on_ray(
         assert agglo(capsys, *words, "--actors", 2, "--overwrite").status == 0
     assert len(killed) == 2
     assert "died" in caplog.text
+    assert_same(out, at_once)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_actors_read_from_a_web_server(
+    run: Callable[..., dict[str, Any]], tissue: Tissue, at_once: Path, tmp_path: Path
+) -> None:
+    """Each opens the URLs anew; what they make is written here, and not to a URL."""
+    folder, out = tmp_path / "served", tmp_path / "out" / "s.zarr"
+    folder.mkdir()
+    out.parent.mkdir()
+    for name in MAPS:
+        array = getattr(tissue, name)
+        write_volume(str(folder / f"{name}.zarr"), array, voxel_size_nm=(8.0, 8.0, 8.0))
+    with serve(folder) as served:
+        volumes = {name: f"{served.url}/{name}.zarr" for name in MAPS}
+        with pytest.raises(InputError, match="is a URL, but an output is written to a disk"):
+            run(**volumes, out=f"{served.url}/s.zarr")
+        run(**volumes, out=str(out))
     assert_same(out, at_once)
