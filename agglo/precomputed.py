@@ -202,9 +202,23 @@ def _read(
 
 
 def _write(store: Any, box: Sequence[slice], block: npt.NDArray[Any], out: str) -> None:
-    """Write a block z, y, x or c, z, y, x to its place."""
-    with _refusing_failures(out):
-        store[tuple(box[::-1])].write(block.reshape(-1, *block.shape[-3:]).T).result()
+    """Write a block z, y, x or c, z, y, x to its place, chunk by chunk.
+
+    All are waited for even where one fails, so that none is written after the folder is removed.
+    """
+    values = block.reshape(-1, *block.shape[-3:]).T
+    begin = [part.start for part in box[::-1]]
+    edges = [range(0, size, edge) for size, edge in zip(values.shape, CHUNK_VOX, strict=False)]
+    under_way = []
+    for corner in itertools.product(*edges):
+        chunk = values[tuple(slice(at, at + n) for at, n in zip(corner, CHUNK_VOX, strict=True))]
+        place = zip(begin, corner, chunk.shape, strict=False)
+        where = tuple(slice(start + at, start + at + n) for start, at, n in place)
+        under_way.append(store[where].write(chunk))
+    failures = [error for one in under_way if (error := one.exception()) is not None]
+    if failures:
+        with _refusing_failures(out):
+            raise failures[0]
 
 
 @contextmanager

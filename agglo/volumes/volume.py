@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import EllipsisType
 from typing import Any, SupportsIndex
 
@@ -77,7 +78,8 @@ class Volume:
         Raises:
             InputError: where it is not there, cannot be read, or contradicts the voxel size given.
         """
-        if not address.path.exists():  # as on another machine, where the volume is opened again
+        # As on another machine, where the volume is opened again; a URL says itself what is wrong.
+        if isinstance(address.path, Path) and not address.path.exists():
             raise InputError(f"{argument}: there is no file or folder {address.path}")
         source = _SOURCES[address.format](address, argument)
         try:
