@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from agglo.block_ledger import BlockLedger
 from agglo.blocks.job import SUPERPIXELS, BlockJob
-from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.merge_shards import LARGEST_TREE, count_merges, gather_tree
 from agglo.blocks.stages import WrongAsAWholeError, run_stages
 from agglo.blocks.superpixel_sizes import gather_sizes
 from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
-from agglo.boundaries.model_folder import fingerprint
 from agglo.doubt_file import doubts_path_of
 from agglo.policy_file import Policy
 from agglo.segmentation import keep_doubts, save_tree, tree_path_of
@@ -35,6 +34,7 @@ from agglo.volumes import (
     open_matching,
     require_volume,
 )
+from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.staging import Staging, refusing_failed_writes
 from analysis.input_error import InputError
 from predict.anisotropy import is_strongly_anisotropic

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import ray
 
+from agglo.block_ledger import BlockLedger
 from agglo.blocks.job import BlockJob
-from agglo.blocks.ledger import BlockLedger
 from agglo.blocks.shard import names_in_shard, read_shard
 from agglo.blocks.work import StageWork, TaskWork, stage_work
 from agglo.blocks.worker import BlockWorker

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from agglo.boundaries.network_description import Network, kind_of, network_of
 from agglo.checkpoint_file import plain_value
+from agglo.volumes.fingerprint import fingerprint
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from predict.boundary_network import CHANNELS
@@ -37,9 +37,6 @@ which their boundary map was made of affinities.
 """
 
 READ_VERSIONS = (1, 2, 3, 4)
-
-FINGERPRINT_SECTIONS = 16
-"""So many sections of a volume, at equal distances, go into its fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,21 +173,6 @@ def read_model(path: Path | str, *, argument: str = "--model") -> BoundaryModel:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{argument}: {file} is damaged ({error!r}).") from error
-
-
-def fingerprint(volume: Sliceable) -> str:
-    """Return a digest of shape, type and some sections of a volume, to know it again.
-
-    Args:
-        volume: (z, y, x), anything that can be sliced.
-    """
-    depth, height, width = volume.shape
-    digest = hashlib.sha256(f"{volume.dtype.kind} {depth} {height} {width}".encode())
-    sections = np.linspace(0, depth - 1, min(depth, FINGERPRINT_SECTIONS)).round().astype(int)
-    for z in sections.tolist():
-        section = np.asarray(volume[z : z + 1, 0:height, 0:width])
-        digest.update(np.ascontiguousarray(section.astype(section.dtype.newbyteorder("<"))).data)
-    return digest.hexdigest()
 
 
 def _read_description(file: Path, argument: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import numpy as np
 import ray
 import torch
 
-from agglo.blocks.ledger import BlockLedger
-from agglo.boundaries.model_folder import MODEL_FILE, BoundaryModel, fingerprint, read_model
+from agglo.block_ledger import BlockLedger
+from agglo.boundaries.model_folder import MODEL_FILE, BoundaryModel, read_model
 from agglo.boundaries.predicted_image import require_fitting_image
 from agglo.boundaries.throughput import BlockWork, describe_throughput
 from agglo.cluster import choose_device
@@ -32,6 +32,7 @@ from agglo.volumes import (
     check_output,
     open_volume,
 )
+from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.output import MAIN
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError

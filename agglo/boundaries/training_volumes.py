@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agglo.boundaries.model_folder import TrainedOn, fingerprint
+from agglo.boundaries.model_folder import TrainedOn
 from agglo.volumes import Volume, VoxelSize, open_volume, require_same_shape, require_volume
+from agglo.volumes.fingerprint import fingerprint
 from analysis.input_error import InputError
 from predict.augmentation import SAME_SIZE
 from predict.boundary_targets import zero_means_membrane

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from agglo.blocks.ledger import DONE_FILE
+from agglo.block_ledger import DONE_FILE
 from agglo.progress import console
 from analysis.input_error import InputError
 from benchmarks.sizes.runs import Place, Row, kept

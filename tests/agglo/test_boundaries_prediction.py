@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from agglo.blocks.ledger import BlockLedger
+from agglo.block_ledger import BlockLedger
 from agglo.boundaries import prediction as module
-from agglo.boundaries.model_folder import BoundaryModel, TrainedOn, fingerprint, write_model
+from agglo.boundaries.model_folder import BoundaryModel, TrainedOn, write_model
 from agglo.boundaries.prediction import predict_boundaries
 from agglo.boundaries.throughput import BlockWork, describe_throughput
 from agglo.pool import ActorPool
 from agglo.volumes import open_volume
+from agglo.volumes.fingerprint import fingerprint
 from analysis.input_error import InputError
 from predict.box import Box
 from predict.image_normalisation import ImageNormalisation

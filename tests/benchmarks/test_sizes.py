@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agglo.blocks.ledger import DONE_FILE
+from agglo.block_ledger import DONE_FILE
 from agglo.phantom import PhantomConfig, make_phantom
 from analysis.input_error import InputError
 from benchmarks.sizes.__main__ import Arguments
