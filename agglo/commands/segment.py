@@ -14,6 +14,7 @@ from agglo.json_file import write_json
 from agglo.policy_file import Policy, load_policy
 from agglo.progress import console, show_table
 from agglo.segmentation import segment_volume
+from agglo.volumes import Address, open_volume
 from analysis.input_error import InputError
 
 
@@ -41,6 +42,8 @@ class Command:
     to OUT:superpixels"""
     blocks: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")] = None
     """voxels of a block (z y x), such as 256 256 256; without it everything is done in memory"""
+    memory_mb: int | None = None
+    """instead of --blocks, what a process may take: blocks are the largest that fit"""
     levels: int = 1
     """with --blocks, resolutions of the segmentation, each half the one before"""
     actors: int | None = None
@@ -65,8 +68,9 @@ class Command:
         policy = load_policy(self.policy)
         if self.baseline:
             policy = policy.baseline()
-        if self.blocks is not None:
-            results = self._in_blocks(policy, self.blocks)
+        block_vox = self._block_vox()
+        if block_vox is not None:
+            results = self._in_blocks(policy, block_vox)
         else:
             results = self._at_once(policy)
         console.out(
@@ -80,6 +84,20 @@ class Command:
             )
         if self.json:
             write_json(self.json, results)
+
+    def _block_vox(self) -> tuple[int, int, int] | None:
+        """Return the size of a block, if there are to be blocks."""
+        if self.memory_mb is None:
+            return self.blocks
+        if self.blocks is not None:
+            raise InputError("--memory-mb and --blocks: one of them says how large a block is.")
+        from agglo.blocks.memory_budget import blocks_within
+
+        with open_volume(self.image, argument="--image") as image:
+            shape = image.shape
+        if len(shape) != 3 or 0 in shape:
+            raise InputError(f"--image: {self.image} has shape {shape}, z, y, x is expected.")
+        return blocks_within(self.memory_mb, (shape[0], shape[1], shape[2]))
 
     def _at_once(self, policy: Policy) -> dict[str, Any]:
         """Segment in this process."""
@@ -107,7 +125,6 @@ class Command:
         """Segment block by block on Ray, and say what each stage took."""
         from agglo.blocks.segmentation import segment_in_blocks
         from agglo.cluster import ray_session, require_lasting
-        from agglo.volumes import Address
 
         require_lasting(Address.parse_output(self.out, argument="--out").file)
         started = time.perf_counter()

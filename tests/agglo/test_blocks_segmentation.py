@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import zarr
 
+from agglo.blocks import memory_budget, shard, stages, worker
 from agglo.blocks import segmentation as module
-from agglo.blocks import shard, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
 from agglo.blocks.tree import BlockTree
 from agglo.policy_file import Policy, save_policy
@@ -437,6 +437,8 @@ def test_wrong_arguments(
         ("--resume", *maps): "--resume goes with --blocks",
         ("--actors", "1", *maps): "--actors goes with --blocks",
         ("--levels", "2", *maps): "--levels goes with --blocks",
+        ("--blocks", "8", "8", "8", "--memory-mb", "900", *maps): "one of them says how large",
+        ("--memory-mb", "9", *maps): "--memory-mb: 9 MB do not hold the smallest block",
         (*maps[:4],): "--superpixels is needed, except with --blocks",
     }.items():
         result = agglo(capsys, *words, *more)
@@ -482,6 +484,12 @@ def test_the_command_on_ray(
         assert agglo(capsys, *words, "--actors", 2, "--overwrite").status == 0
     assert len(killed) == 2
     assert "died" in caplog.text
+    assert_same(out, at_once)
+    monkeypatch.setattr(memory_budget, "STEP_VOX", 10)
+    within = ["--memory-mb", f"{memory_budget.BASE_MB + 1}", "--actors", 1, "--overwrite"]
+    said = agglo(capsys, *words[:-4], *within)
+    assert said.status == 0
+    assert "4 blocks" in said.out
     assert_same(out, at_once)
 
 
