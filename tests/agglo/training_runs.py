@@ -67,7 +67,7 @@ def records(run: Path, *, without_time: bool = True) -> list[dict[str, Any]]:
     if without_time:
         for record in found:
             record.pop("seconds")
-            record.pop("rollout_seconds")
+            record.pop("rollout_seconds", None)  # a trial of a search has none
     return found
 
 
