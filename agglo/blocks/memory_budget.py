@@ -10,9 +10,12 @@ from predict.box import Triple
 BASE_MB = 300
 """What an actor takes before it reads a voxel: libraries, kernels, policy."""
 
-BYTES_PER_VOXEL = 80
-"""What the largest task on voxels, the flooding of a block, takes more, with a margin; measured by
-`python -m benchmarks.sizes` with blocks of 64, 128 and 256 voxels (docs/blocks.md)."""
+BYTES_PER_VOXEL = 70
+"""What the largest task on voxels, the flooding of a block, takes more.
+
+Actors with blocks of 64, 128, 192 and 256 voxels took 315, 412, 659 and 1,070 MB, 48 to 56 bytes a
+voxel, with maps of 8 bits; one of floats has up to 12 more to read.
+"""
 
 STEP_VOX = 64
 
