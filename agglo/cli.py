@@ -23,6 +23,7 @@ COMMANDS = {
     ("train",): "train the merge policy by on-policy rollouts on Ray",
     ("search",): "train several configurations of it with several seeds; rank them, keep the best",
     ("segment",): "apply a merge policy; write segmentation and merge tree",
+    ("cut",): "cut a merge tree at another threshold; write that segmentation",
     ("plan",): "say what segmenting a larger volume in blocks will take, from a short run",
     ("evaluate",): "measure a segmentation or a boundary map against labels",
     ("export",): "write a volume in Neuroglancer's precomputed format",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -48,14 +50,24 @@ def count_merges(job: BlockJob) -> MergeCounts:
 
 
 def gather_tree(job: BlockJob) -> MergeTree:
-    """Put the merges of all nodes into the order of one run over everything."""
-    tree = job.tree
-    n_nodes = tree.root + 1
-    names = ("merges", "ties", "heights")
-    shards = [read_shard(job.table("merges", node), *names) for node in range(n_nodes)]
-    merges, ties, heights = (np.concatenate([one[name] for one in shards]) for name in names)
-    ids = np.concatenate([read_shard(job.table("merges", b), "ids")["ids"] for b in tree.nodes(0)])
-    ids.sort()
+    """Put the merges of all nodes of a run together."""
+    return joined_tree([job.table("merges", node) for node in range(job.tree.root + 1)])
+
+
+def joined_tree(shards: Sequence[Path]) -> MergeTree:
+    """Put the merges of all nodes into the order of one run over everything.
+
+    Args:
+        shards: the file of every node.
+
+    Raises:
+        InputError: where one is missing or damaged.
+    """
+    parts = [read_shard(path, "ids", "merges", "ties", "heights") for path in shards]
+    merges, ties, heights = (
+        np.concatenate([one[name] for one in parts]) for name in ("merges", "ties", "heights")
+    )
+    ids = np.unique(np.concatenate([one["ids"] for one in parts]))
     order = np.lexsort((ties[:, 1], ties[:, 0], -heights))
     return MergeTree(
         ids,
