@@ -67,8 +67,7 @@ def segment_volume(
         raise InputError(f"--threshold must be a finite number, not {threshold}.")
     tree_path = tree_path_of(out)
     check_output(out, overwrite=overwrite)
-    if tree_path.exists() and not overwrite:
-        raise InputError(f"--out: the merge tree {tree_path} exists; --overwrite replaces it.")
+    require_free_tree(tree_path, overwrite=overwrite)
     texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
     volumes, stated = open_matching(texts, voxel_size_nm)
     size = stated or policy.voxel_size_nm
@@ -136,6 +135,17 @@ def tree_path_of(out: str) -> Path:
     if address.dataset is not None:
         name = f"{address.file.stem}.{address.dataset.replace('/', '.')}"
     return address.file.with_name(f"{name}.merge_tree.npz")
+
+
+def require_free_tree(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a merge tree, in a file or in a folder of shards, that nobody gave up.
+
+    Raises:
+        InputError: there is one, and not `overwrite`.
+    """
+    for form in (path, path.with_suffix("")):
+        if form.exists() and not overwrite:
+            raise InputError(f"--out: the merge tree {form} exists; --overwrite replaces it.")
 
 
 def save_tree(path: Path, tree: MergeTree) -> None:

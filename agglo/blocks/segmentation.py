@@ -24,7 +24,7 @@ from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
 from agglo.doubt_file import doubts_path_of
 from agglo.policy_file import Policy
-from agglo.segmentation import keep_doubts, save_tree, tree_path_of
+from agglo.segmentation import keep_doubts, require_free_tree, save_tree, tree_path_of
 from agglo.volumes import (
     Address,
     ArrayLayout,
@@ -96,9 +96,7 @@ def segment_in_blocks(
     nested = () if superpixels else (SUPERPIXELS,)
     own = check_output(out, overwrite=overwrite, nested=nested).address
     tree_path = tree_path_of(out)
-    for path in (tree_path, tree_path.with_suffix("")):
-        if path.exists() and not (overwrite or resume):
-            raise InputError(f"--out: the merge tree {path} exists; --overwrite replaces it.")
+    require_free_tree(tree_path, overwrite=overwrite or resume)
     texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
     volumes, stated = open_matching(texts, voxel_size_nm)
     for name, volume in volumes.items():

@@ -55,8 +55,8 @@ def main() -> None:
     try:
         arguments = tyro.cli(Arguments, prog="python -m benchmarks.cuttings")
         cuttings = [parse_cutting(text) for text in arguments.cuttings]
-        with open_volume(arguments.image, argument="--image") as image:
-            z, y, x = image.shape
+        with open_volume(arguments.superpixels, argument="--superpixels") as superpixels:
+            z, y, x = superpixels.shape
         rng = np.random.default_rng(arguments.seed)
         blocks = [blocks_of((z, y, x), parts) for parts in cuttings]
         blocks += [random_blocks((z, y, x), rng) for _ in range(arguments.random)]
@@ -109,6 +109,8 @@ def compare(arguments: Arguments, blocks: list[Triple]) -> list[Row]:
         how = ["--out", killed, "--blocks", *last["block_vox"], "--actors", last["actors"]]
         killer = Killer(ledger_of(killed), last["tasks"])
         seconds, _ = run_through_kills([*map(str, [*words, *how])], log, killer)
+        if len(killer.killed) < 2:
+            raise InputError(f"--kill: the run ended before both were killed ({killer.killed}).")
         rows.append(
             last | {"killed": killer.killed, "seconds": seconds} | sameness(in_memory, killed)
         )

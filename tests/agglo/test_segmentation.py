@@ -220,6 +220,14 @@ def test_outputs_are_replaced_only_when_told(
     assert again.status == 2
     tree = out.with_name("s.merge_tree.npz")
     assert f"--out: the merge tree {tree} exists; --overwrite replaces it." in again.err
+    tree.with_suffix("").mkdir()  # one in shards, as of a larger volume
+    tree.rename(tree.with_name("kept.npz"))
+    again = agglo(capsys, *words)
+    assert again.status == 2
+    assert f"the merge tree {tree.with_suffix('')} exists; --overwrite replaces it." in again.err
+    assert tree.with_suffix("").is_dir()
+    tree.with_suffix("").rmdir()
+    tree.with_name("kept.npz").rename(tree)
     path.with_name("kept").rename(out)
     assert tree_of(path.parent) == before
     assert agglo(capsys, *words, "--threshold", 3, "--overwrite").status == 0
