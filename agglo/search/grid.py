@@ -30,6 +30,8 @@ class Grid:
     """on-policy rounds after the flat start"""
     episodes: tuple[int, ...] = ()
     """exploring episodes per shard and round"""
+    scales: tuple[str, ...] = ()
+    """multiples of --shard-vox at which shards are cut, joined by +, as in 2+1+0.5"""
     degraded_copies: tuple[int, ...] = ()
     """copies of every shard with a damaged boundary map"""
     noise: tuple[float, ...] = ()
@@ -136,6 +138,8 @@ def _candidates_of(
         ]
         if "features" in chosen:
             chosen["features"] = tuple(chosen["features"].split("+"))
+        if "scales" in chosen:
+            chosen["scales"] = _numbers("--scales", chosen["scales"])
         own = {name: value for name, value in chosen.items() if name in _OF_LEARNER}
         others = {name: value for name, value in chosen.items() if name not in _OF_LEARNER}
         config = TrainConfig(
@@ -143,6 +147,14 @@ def _candidates_of(
         )
         require_learner(config.learner, config)
         yield Candidate(", ".join([learner, *varied]), config)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    """Read numbers joined by +."""
+    try:
+        return tuple(float(word) for word in text.split("+"))
+    except ValueError:
+        raise InputError(f"{option} must be numbers joined by +, not {text}.") from None
 
 
 def _takes(learner: str, option: str) -> bool:

@@ -7,6 +7,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.input_error import InputError
 
@@ -63,6 +64,45 @@ def cut_shards(shapes: list[tuple[int, int, int]], shard_vox: tuple[int, int, in
                 for x0, x1 in zip(cuts[2], cuts[2][1:], strict=False):
                     shards.append(Shard(volume, (z0, y0, x0), (z1, y1, x1)))
     return shards
+
+
+def cut_at_scales(
+    shapes: list[tuple[int, int, int]],
+    shard_vox: tuple[int, int, int],
+    scales: tuple[float, ...],
+    kept_out: list[Shard],
+) -> list[Shard]:
+    """Cut volumes at several multiples of a wanted size, scale by scale, and leave some parts out.
+
+    What crosses a border is cut into pieces, so shards of several sizes show one tissue with
+    regions of several sizes. A volume below the wanted size is one shard at more than one scale,
+    and is there as often.
+
+    Args:
+        shapes: of the volumes.
+        shard_vox: wanted size at scale 1.
+        scales: multiples of it.
+        kept_out: shards of these volumes; what shares a voxel with one of them is left out.
+    """
+    shards = []
+    for scale in scales:
+        z, y, x = (max(round(scale * wanted), 1) for wanted in shard_vox)
+        shards += cut_shards(shapes, (z, y, x))
+    return [
+        shard for shard, meets in zip(shards, _meet(shards, kept_out), strict=True) if not meets
+    ]
+
+
+def _meet(shards: list[Shard], others: list[Shard]) -> npt.NDArray[np.bool_]:
+    """Return (S,) bool, whether each shard shares a voxel with one of the others."""
+    meets = np.zeros(len(shards), np.bool_)
+    volumes = np.array([shard.volume for shard in shards])
+    begins = np.array([shard.begin_vox for shard in shards])
+    ends = np.array([shard.end_vox for shard in shards])
+    for other in others:
+        overlaps = (begins < other.end_vox) & (ends > other.begin_vox)
+        meets |= (volumes == other.volume) & overlaps.all(axis=1)
+    return meets
 
 
 def with_copies(shards: list[Shard], n_copies: int) -> list[Shard]:

@@ -36,7 +36,14 @@ from agglo.training.rollouts import (
     derived_seed,
     play_shards,
 )
-from agglo.training.shard import Shard, cut_shards, halve_shards, split_shards, with_copies
+from agglo.training.shard import (
+    Shard,
+    cut_at_scales,
+    cut_shards,
+    halve_shards,
+    split_shards,
+    with_copies,
+)
 from agglo.training.threshold import best_threshold
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
@@ -58,9 +65,11 @@ class TrainConfig:
     """exploring episodes per shard and round"""
     shard_vox: tuple[int, int, int] = (128, 128, 128)
     """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
+    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
+    """shards are cut at each of these multiples of --shard-vox, and all are learned from"""
     validation_shards: int = 0
     """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
-    degraded_copies: int = 1
+    degraded_copies: int = 0
     """copies of every shard with a damaged boundary map that are learned from beside it"""
     noise: float = 0.5
     """standard deviation of the noise on the logit while exploring"""
@@ -78,6 +87,11 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
+        if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
+            raise InputError(
+                f"--scales must be one positive number or more, not "
+                f"{' '.join(map(str, self.scales)) or 'nothing'}."
+            )
         if self.degraded_copies < 0:
             raise InputError(f"--degraded-copies must not be negative, not {self.degraded_copies}.")
         if not 0 <= self.noise < np.inf:
@@ -132,7 +146,7 @@ def train_policy(
     require_learner(config.learner, config)
     require_staleness(staleness, config.learner, config.make_learner())
     training, _ = _division(cut_shards(shapes, config.shard_vox), config)
-    n_played = len(with_copies(training, config.degraded_copies))
+    n_played = len(_played_shards(training, shapes, config))
     # The pool first: a run that is there is not replaced by one that finds no place.
     with rollout_pool(volumes, n_played, n_actors) as pool:
         return train_run(
@@ -193,7 +207,7 @@ def train_run(
     if shards is not None:
         stated["shards"] = shards
     training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
-    played_on = with_copies(training, config.degraded_copies)
+    played_on = _played_shards(training, shapes, config)
     with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
         if tensorboard:
             folder.write_events()
@@ -266,6 +280,21 @@ def _stated(staleness: int) -> dict[str, Any]:
 def _division(shards: list[Shard], config: TrainConfig) -> tuple[list[Shard], list[Shard]]:
     """Return the shards to train on, and those to validate on."""
     return split_shards(shards, config.validation_shards, config.seed)
+
+
+def _played_shards(
+    training: list[Shard], shapes: list[tuple[int, int, int]], config: TrainConfig
+) -> list[Shard]:
+    """Return what is learned from: the training shards' part of the volumes at every scale."""
+    own = set(training)
+    kept_out = [shard for shard in cut_shards(shapes, config.shard_vox) if shard not in own]
+    shards = cut_at_scales(shapes, config.shard_vox, config.scales, kept_out)
+    if not shards:
+        raise InputError(
+            f"--scales {' '.join(map(str, config.scales))} leave no shard to train on: each meets "
+            f"one of the {len(kept_out)} that are kept out."
+        )
+    return with_copies(shards, config.degraded_copies)
 
 
 def _contacts(

@@ -56,6 +56,9 @@ MARKS: dict[str, Mark] = {
     "forest-multicut": Mark(_GREEN, "s"),
     "forest-gasp": Mark(_GREEN, "D", size=7.0),
     "flat": Mark(_PINK, "o"),
+    "gala-scales": Mark(_RED, "p"),
+    "on-policy-copies": Mark(_RED, "*", False, size=15.0),
+    "on-policy-single": Mark(_RED, "X"),
     "on-policy": Mark(_RED, "*", size=15.0),
 }
 """Methods that are not named here are drawn in pink, each with a shape of its own."""

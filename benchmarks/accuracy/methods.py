@@ -54,13 +54,13 @@ class Method:
 
 _WATERZ, _CPP, _SKLEARN = ("waterz",), ("bioimage_cpp",), ("sklearn",)
 
-NO_COPIES = ("--degraded-copies", "0")
-"""Published learners saw no damaged copies of what they learned from."""
+ONE_SCALE = ("--scales", "1")
+"""Published learners saw every shard at one size."""
 
 
 def learner(name: str) -> Trained:
     """Return a learner of `agglo train` as it was published."""
-    return Trained(name, ("--learner", name, *NO_COPIES))
+    return Trained(name, ("--learner", name, *ONE_SCALE))
 
 
 METHODS: dict[str, Method] = {
@@ -98,14 +98,20 @@ METHODS: dict[str, Method] = {
     "gala": Method("gala strategy", learner("gala"), has_seeds=True),
     "fitted-q": Method("fitted Q", learner("fitted-q"), has_seeds=True),
     "policy-gradient": Method("policy gradient", learner("policy-gradient"), has_seeds=True),
-    "gala-copies": Method(
-        "gala strategy, copies",
-        Trained("gala-copies", ("--learner", "gala")),
+    "gala-scales": Method(
+        "gala strategy, three scales",
+        Trained("gala-scales", ("--learner", "gala")),
         "ours",
         has_seeds=True,
     ),
-    "on-policy-clean": Method(
-        "on-policy, clean maps", Trained("on-policy-clean", NO_COPIES), "ours", has_seeds=True
+    "on-policy-copies": Method(
+        "on-policy, one scale, copies",
+        Trained("on-policy-copies", (*ONE_SCALE, "--degraded-copies", "1")),
+        "ours",
+        has_seeds=True,
+    ),
+    "on-policy-single": Method(
+        "on-policy, one scale", Trained("on-policy-single", ONE_SCALE), "ours", has_seeds=True
     ),
     "on-policy": Method("on-policy network", Trained("on-policy"), "ours", has_seeds=True),
 }

@@ -18,6 +18,7 @@ from agglo.cluster import ray_session
 from agglo.json_file import check_json, write_json
 from agglo.progress import console, messages, progress, show_messages, show_table
 from agglo.training.learner import LEARNER_NAMES, LearnerConfig
+from agglo.training.train import TrainConfig
 from analysis.input_error import InputError
 from benchmarks.learners.halves import Half, half_at, halves_of
 from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score
@@ -49,6 +50,8 @@ class Arguments:
     features: tuple[str, ...] = ("+".join(DEFAULT_GROUPS),)
     """which groups of features they look at, sets of groups joined by +: each learner is trained
     with each, which tells what a group is worth"""
+    scales: tuple[float, ...] = TrainConfig().scales
+    """shards are cut at each of these multiples of --shard-vox"""
     degraded_copies: int = 0
     """copies of every shard with a damaged boundary map that are learned from beside it"""
     shard_vox: tuple[int, int, int] = (50, 50, 50)
@@ -86,9 +89,14 @@ def compare(arguments: Arguments) -> None:
     n_runs = len(ways) * len(learners) * arguments.seeds
     with ray_session(), progress("learners", n_runs) as bar:
         for learner, (train, test), seed in product(learners, ways, range(arguments.seeds)):
-            run = train_and_score(
-                train, test, learner, seed, arguments.shard_vox, arguments.degraded_copies
+            config = TrainConfig(
+                seed=seed,
+                shard_vox=arguments.shard_vox,
+                scales=arguments.scales,
+                degraded_copies=arguments.degraded_copies,
+                learner=learner,
             )
+            run = train_and_score(train, test, config)
             runs.append(run)
             bar.advance(learner=learner.name, vi=runs[-1].scores["vi"])
         references = {

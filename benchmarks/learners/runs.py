@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from agglo.training.learner import LearnerConfig
 from agglo.training.shard import Shard, cut_shards
 from agglo.training.threshold import best_threshold
 from agglo.training.train import TrainConfig, train_policy
@@ -51,18 +50,8 @@ class Run:
     seconds: float
 
 
-def train_and_score(
-    train: Half,
-    test: Half,
-    learner: LearnerConfig,
-    seed: int,
-    shard_vox: tuple[int, int, int],
-    degraded_copies: int,
-) -> Run:
+def train_and_score(train: Half, test: Half, config: TrainConfig) -> Run:
     """Train on one half, on one actor, and measure on the other."""
-    config = TrainConfig(
-        seed=seed, shard_vox=shard_vox, degraded_copies=degraded_copies, learner=learner
-    )
     records = []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +65,11 @@ def train_and_score(
         )
     seconds = time.perf_counter() - began
     return Run(
-        learner.name,
-        "+".join(learner.features),
+        config.learner.name,
+        "+".join(config.learner.features),
         train.name,
         test.name,
-        seed,
+        config.seed,
         scored(test, policy.network, policy.threshold),
         records[-1]["train_vi"],
         records[-1]["decisions"],

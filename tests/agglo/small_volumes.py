@@ -145,7 +145,7 @@ def quick_config(**changes: Any) -> TrainConfig:
     learner = LearnerConfig(hidden_1=16, hidden_2=8, batch=64, epochs=4)
     known: dict[str, Any] = {
         "rounds": 2,
-        "degraded_copies": 0,
+        "scales": (1.0,),
         "shard_vox": (16, 20, 20),
         "learner": learner,
     }
@@ -156,7 +156,7 @@ def quick_options(**changes: object) -> list[str]:
     """Return the options of `agglo train` that make `quick_config`."""
     known: dict[str, object] = {
         "rounds": 2,
-        "degraded-copies": 0,
+        "scales": 1.0,
         "shard-vox": "16 20 20",
         "hidden-1": 16,
         "hidden-2": 8,

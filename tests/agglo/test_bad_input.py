@@ -334,6 +334,10 @@ def test_a_run_that_exists_is_left_alone(
         ([*words, "--actors", "0", "--overwrite"], "--actors must be at least 1, not 0"),
         ([*words, "--validation-shards", "4"], "--validation-shards must leave a shard to train"),
         ([*words, "--shard-vox", "0", "9", "9"], "--shard-vox must be three positive numbers"),
+        (
+            [*words, "--scales", "2", "--validation-shards", "1", "--overwrite"],
+            "--scales 2.0 leave no shard to train on: each meets one of the 1 that are kept out",
+        ),
         ([*words, "--out", f"{folder}/plain", "--overwrite"], "is not a run folder and is not ov"),
         ([*words, "--out", f"{folder}/none", "--resume"], "--resume: there is no run folder"),
     ]

@@ -65,6 +65,12 @@ def test_groups_of_features_are_joined_by_plus() -> None:
     assert candidates[1].name == "aggregation, features boundary+grey"
 
 
+def test_scales_are_joined_by_plus() -> None:
+    candidates = candidates_of(Grid(scales=("1", "2+0.5")), SHARD)
+    assert [candidate.config.scales for candidate in candidates] == [(1.0,), (2.0, 0.5)]
+    assert candidates[1].name == "aggregation, scales 2+0.5"
+
+
 def test_a_value_given_twice_is_tried_once() -> None:
     grid = Grid(learners=("gala", "gala"), noise=(0.3, 0.3, 0.5))
     assert names_of(grid) == ["gala, noise 0.3", "gala, noise 0.5"]
@@ -80,6 +86,8 @@ def test_a_value_given_twice_is_tried_once() -> None:
             "--record-floor does not belong to --learners gala flat",
         ),
         ({"degraded_copies": (-1,)}, "--degraded-copies must not be negative, not -1"),
+        ({"scales": ("1+one",)}, r"--scales must be numbers joined by \+, not 1\+one"),
+        ({"scales": ("1+0",)}, "--scales must be one positive number or more, not 1.0 0.0"),
         ({"rounds": (4, 0)}, "--rounds must be at least 1, not 0"),
         ({"label": ("majority",)}, "--label must be one of vi, rand for --learner aggregation"),
         ({"features": ("grey+hue",)}, "--features must be some of boundary, .*, not grey hue"),

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agglo.training.shard import Shard, cut_shards, divide_shards, halve_shards, split_shards
+from agglo.training.shard import (
+    Shard,
+    cut_at_scales,
+    cut_shards,
+    divide_shards,
+    halve_shards,
+    split_shards,
+)
 from analysis.input_error import InputError
 
 SIDES = st.tuples(*3 * [st.integers(1, 20)])
@@ -20,6 +27,52 @@ def test_cut_shards_of_two_drawn_volumes() -> None:
     ]
     assert shards[1].box == (slice(0, 4), slice(0, 5), slice(4, 9))
     assert shards[1].shape == (4, 5, 5)
+
+
+def test_a_drawn_volume_at_three_scales_without_its_last_quarter() -> None:
+    kept_out = [Shard(0, (0, 4, 4), (2, 8, 8)), Shard(1, (0, 0, 0), (2, 8, 8))]
+    assert cut_at_scales([(2, 8, 8)], (2, 4, 4), (2.0, 1.0, 0.5), kept_out) == [
+        # at scale 2 one shard, which has the quarter
+        Shard(0, (0, 0, 0), (2, 4, 4)),
+        Shard(0, (0, 0, 4), (2, 4, 8)),
+        Shard(0, (0, 4, 0), (2, 8, 4)),
+        *[
+            Shard(0, (z, y, x), (z + 1, y + 2, x + 2))
+            for z in (0, 1)
+            for y in (0, 2, 4, 6)
+            for x in (0, 2, 4, 6)
+            if y < 4 or x < 4
+        ],
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(SIDES, min_size=1, max_size=3),
+    SIDES,
+    st.lists(st.floats(0.1, 4), min_size=1, max_size=3),
+    st.integers(0, 3),
+)
+def test_scales_cover_what_is_not_kept_out_and_nothing_else(
+    shapes: list[tuple[int, int, int]],
+    wanted: tuple[int, int, int],
+    scales: list[float],
+    n_out: int,
+) -> None:
+    kept_out = cut_shards(shapes, wanted)[:n_out]
+    counts = [np.zeros(shape, int) for shape in shapes]
+    is_out = [np.zeros(shape, bool) for shape in shapes]
+    for shard in kept_out:
+        is_out[shard.volume][shard.box] = True
+    shards = cut_at_scales(shapes, wanted, tuple(scales), kept_out)
+    for shard in shards:
+        assert not is_out[shard.volume][shard.box].any()
+        counts[shard.volume][shard.box] += 1
+    if not kept_out:
+        assert all((count == len(scales)).all() for count in counts)
+    every = cut_at_scales(shapes, wanted, tuple(scales), [])
+    left = [s for s in every if not is_out[s.volume][s.box].any()]
+    assert shards == left
 
 
 def test_halves_of_a_drawn_shard() -> None:

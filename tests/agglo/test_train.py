@@ -138,6 +138,7 @@ def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None
         "episodes": dataclasses.replace(base, episodes=1),
         "noise": dataclasses.replace(base, noise=2.0),
         "copies": dataclasses.replace(base, degraded_copies=1),
+        "scales": dataclasses.replace(base, scales=(1.0, 0.5)),
         "floor": dataclasses.replace(base, record_floor=-3.0),
         "average": dataclasses.replace(base, n_average=1),
         "shape": looking_at(base, GROUP_NAMES),
