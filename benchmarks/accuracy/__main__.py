@@ -52,7 +52,9 @@ THRESHOLD = (
     "logit for networks) or bias of signed costs; oracle_threshold: best on the test part itself"
 )
 
-GroupName = Literal["fib25", "fib25-published", "gala", "gala-given", "snemi", "transfer"]
+GroupName = Literal[
+    "fib25", "fib25-halves", "fib25-published", "gala", "gala-given", "snemi", "transfer"
+]
 
 
 @dataclass(frozen=True)

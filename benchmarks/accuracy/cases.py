@@ -26,6 +26,8 @@ class Part:
         boundaries: dataset of the boundary map; None = one of our own is made.
         superpixels: dataset of the superpixels; None = our own watershed of the map.
         voxel_size_nm: edges of a voxel.
+        whole: the part that this one is cut from, if it shares its out-of-fold maps.
+        crop_of_whole: the box within that part.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Part:
     boundaries: str | None = None
     superpixels: str | None = None
     voxel_size_nm: VoxelSize = (10.0, 10.0, 10.0)
+    whole: Part | None = None
+    crop_of_whole: str = ""
 
     def address(self, data_folder: Path, dataset: str) -> str:
         """Return the address of the box in one dataset of the file."""
@@ -87,6 +91,30 @@ FIB25_PUBLISHED = (
     replace(FIB25_HIGH, superpixels="superpixels"),
 )
 
+
+def _halves(whole: Part, axis: str, begin: int, end: int) -> tuple[Part, Part]:
+    """Cut sections begin:end of FIB-25 in two along y or x, with a gap of four voxels."""
+    boxes = {"y": ("0:123,0:250", "127:250,0:250"), "x": ("0:250,0:123", "0:250,127:250")}[axis]
+    first, second = (
+        replace(
+            whole,
+            name=f"{whole.name}_{axis}_{side}",
+            crop=f"[{begin}:{end},{box}]",
+            whole=whole,
+            crop_of_whole=f"[0:{end - begin},{box}]",
+        )
+        for side, box in zip(("before", "behind"), boxes, strict=True)
+    )
+    return first, second
+
+
+FIB25_HALVES = (
+    _halves(FIB25_LOW, "y", 0, 60),
+    _halves(FIB25_LOW, "x", 0, 60),
+    _halves(FIB25_HIGH, "y", 64, 120),
+    _halves(FIB25_HIGH, "x", 64, 120),
+)
+
 GALA = Part("gala", "gala_fib/train.h5")
 TINYFIB = Part("tinyfib", "gala_fib/tinyfib.h5")
 
@@ -107,6 +135,7 @@ SNEMI_RIGHT = replace(SNEMI_LEFT, name="snemi_right", crop="[0:14,0:160,82:160]"
 
 GROUPS: dict[str, tuple[Case, ...]] = {
     "fib25": both_ways(FIB25_LOW, FIB25_HIGH),
+    "fib25-halves": tuple(case for pair in FIB25_HALVES for case in both_ways(*pair)),
     "fib25-published": both_ways(*FIB25_PUBLISHED, variant="published"),
     "gala": both_ways(GALA, TINYFIB),
     "gala-given": both_ways(GALA_LEFT, GALA_RIGHT),
@@ -122,6 +151,8 @@ GROUPS: dict[str, tuple[Case, ...]] = {
 
 ABOUT: dict[str, str] = {
     "fib25": "FIB-25, either half of z; own boundary map, own superpixels",
+    "fib25-halves": "FIB-25, either half along y and along x of either part; out-of-fold map and "
+    "own superpixels of that part",
     "fib25-published": "FIB-25, either half of z; own boundary map, published superpixels",
     "gala": "the two FIB-SEM blocks of gala; own boundary maps, own superpixels",
     "gala-given": "either half of one block of gala; its boundary map, its superpixels",

@@ -39,6 +39,8 @@ class Maps:
         return sets[:-1], sets[-1]
 
     def _volumes(self, case: Case, part: Part) -> VolumeSet:
+        if part.whole is not None:
+            return self._cut(part, self._volumes(Case((part.whole,), part.whole), part.whole))
         folder = self.out / "maps" / case.model_name
         boundaries = f"{folder}/{part.name}_boundaries.zarr"
         if part.boundaries is not None:
@@ -59,6 +61,18 @@ class Maps:
         labels = part.address(self.data_folder, part.labels)
         image = self._image(part, labels)
         return VolumeSet(image, boundaries, superpixels, labels, part.voxel_size_nm)
+
+    def _cut(self, part: Part, whole: VolumeSet) -> VolumeSet:
+        """Return the addresses of a part of a part whose maps are there."""
+        crop = part.crop_of_whole
+        labels = part.address(self.data_folder, part.labels)
+        return VolumeSet(
+            self._image(part, labels),
+            f"{whole.boundaries}{crop}",
+            f"{whole.superpixels}{crop}",
+            labels,
+            part.voxel_size_nm,
+        )
 
     def _train(self, case: Case, model: Path) -> None:
         """Train the boundary model of a case, unless it is finished."""

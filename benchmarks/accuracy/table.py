@@ -169,6 +169,10 @@ def show_overview(groups_of_cases: Mapping[str, Sequence[Sequence[Row]]]) -> Non
         groups_of_cases: rows of the cases of each group.
     """
     found = {name: overview(cases) for name, cases in groups_of_cases.items()}
+    if len(found) > 1:
+        found["all cases"] = overview(
+            [rows for cases in groups_of_cases.values() for rows in cases]
+        )
     if not any(found.values()):
         return
     show_table(

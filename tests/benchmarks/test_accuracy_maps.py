@@ -8,7 +8,15 @@ import pytest
 
 from agglo.volumes import open_volume
 from benchmarks.accuracy import maps as module
-from benchmarks.accuracy.cases import FIB25_HIGH, FIB25_LOW, GALA, SNEMI_LEFT, SNEMI_RIGHT, Case
+from benchmarks.accuracy.cases import (
+    FIB25_HALVES,
+    FIB25_HIGH,
+    FIB25_LOW,
+    GALA,
+    SNEMI_LEFT,
+    SNEMI_RIGHT,
+    Case,
+)
 from benchmarks.accuracy.maps import Maps
 
 WORDS = ("--steps", "7")
@@ -63,6 +71,23 @@ def test_two_training_parts_have_one_model_and_are_predicted_out_of_fold(
     commands.clear()
     assert maps.prepare(case) == (train, test)
     assert not commands
+
+
+def test_halves_of_a_part_share_its_map(tmp_path: Path, commands: list[list[str]]) -> None:
+    first, second = FIB25_HALVES[3]
+    (train,), test = Maps(Path("/data"), tmp_path, WORDS).prepare(Case((first,), second))
+    folder = tmp_path / "maps" / "fib25_high"
+    assert [words[:2] for words in commands] == [
+        ["boundaries", "train"],
+        ["boundaries", "predict"],
+        ["superpixels", "--boundaries"],
+    ]
+    assert words_after(commands[0], "--image") == ["/data/fib25_medulla/train.h5:raw[64:120]"]
+    assert "--out-of-fold" in commands[1]
+    assert train.image == "/data/fib25_medulla/train.h5:raw[64:120,0:250,0:123]"
+    assert train.boundaries == f"{folder}/fib25_high_boundaries.zarr[0:56,0:250,0:123]"
+    assert test.superpixels == f"{folder}/fib25_high_superpixels.zarr[0:56,0:250,127:250]"
+    assert test.labels == "/data/fib25_medulla/train.h5:gt[64:120,0:250,127:250]"
 
 
 def test_a_model_that_was_cut_short_is_gone_on_with(
