@@ -30,6 +30,8 @@ class Grid:
     """on-policy rounds after the flat start"""
     episodes: tuple[int, ...] = ()
     """exploring episodes per shard and round"""
+    strict_episodes: tuple[int, ...] = ()
+    """further ones in which only what is right is carried out"""
     scales: tuple[str, ...] = ()
     """multiples of --shard-vox at which shards are cut, joined by +, as in 2+1+0.5"""
     degraded_copies: tuple[int, ...] = ()

@@ -1,11 +1,16 @@
 """Aggregation: on-policy classification of the sign of the reward, remembering all rounds.
 
-The policy's own episodes decide what is learned from: its merges, good or bad, are executed, and
-what it refuses by little is recorded beside them. Decisions of all rounds are kept, as in dataset
-aggregation (Ross, Gordon & Bagnell 2011), and the network is fitted to all of them from scratch.
+After dataset aggregation (Ross, Gordon & Bagnell 2011): decisions of all rounds are kept, and the
+network is fitted to all of them from scratch. Most episodes are the policy's own: its merges, good
+or bad, are executed, and what it refuses by little is recorded beside them. The others are an
+expert's, as in the mixture of that paper: only what is right is executed, and the queue is worked
+through to its end, so that the network has also seen what no policy of its own would come near:
+whole neurons side by side.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from agglo.training.exploration import Decisions, Exploration
 from agglo.training.learner import LearnerConfig, Lesson, Past
@@ -14,12 +19,13 @@ from envs.trial_rollout import Label
 
 
 class Aggregation:
-    """Permissive execution; label: sign of the fall of VI (or rise of Rand); memory."""
+    """Permissive and strict execution; label: sign of the fall of VI (or rise of Rand); memory."""
 
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config
         self.start_label: Label = label
         self.exploration = Exploration("policy", label, noise, floor)
+        self.strict_exploration = Exploration("truth", label, noise, -np.inf)
 
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Classify the decisions of this round and all before."""

@@ -37,6 +37,8 @@ class FittedQ:
 
     start_label: Label = "vi"
 
+    strict_exploration = None
+
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config
         self._n_steps = config.return_steps or DEFAULT_STEPS

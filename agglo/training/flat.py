@@ -17,6 +17,7 @@ class Flat:
     """Nothing is executed; label: sign of the fall of VI (or another); one round."""
 
     exploration = None
+    strict_exploration = None
 
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config

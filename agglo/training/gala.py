@@ -22,6 +22,8 @@ from envs.trial_rollout import Label
 class Gala:
     """Strict execution; label: one majority label (or a sign); memory without duplicates."""
 
+    strict_exploration = None
+
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config
         self.start_label: Label = label

@@ -21,6 +21,8 @@ from envs.trial_rollout import Label
 class Lash:
     """Permissive execution; label: sign of the rise of Rand (or fall of VI); no memory."""
 
+    strict_exploration = None
+
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config
         self.start_label: Label = label

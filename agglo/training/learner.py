@@ -113,6 +113,11 @@ class Learner(Protocol):
         """How episodes are played from round 1 on; None if there is no round 1."""
         ...
 
+    @property
+    def strict_exploration(self) -> Exploration | None:
+        """How further episodes are played as the truth has it; None if the learner has none."""
+        ...
+
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Fit the next network.
 

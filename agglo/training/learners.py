@@ -35,7 +35,9 @@ _ROUNDS = frozenset({"rounds", "episodes", "n_average"})
 
 LEARNERS: dict[str, LearnerKind] = {
     "aggregation": LearnerKind(
-        Aggregation, ("vi", "rand"), _ROUNDS | {"noise", "record_floor", "label"}
+        Aggregation,
+        ("vi", "rand"),
+        _ROUNDS | {"noise", "record_floor", "label", "strict_episodes"},
     ),
     "lash": LearnerKind(Lash, ("rand", "vi"), _ROUNDS | {"noise", "record_floor", "label"}),
     "gala": LearnerKind(Gala, ("majority", "vi", "rand"), _ROUNDS | {"noise", "label"}),

@@ -28,20 +28,18 @@ class EpisodePlan:
 
     Attributes:
         shards: that are played.
-        episodes: per shard and round.
-        exploration: how they are played.
+        explorations: how the episodes of a shard and round are played, one by one.
         seed: of the run.
     """
 
     shards: list[Shard]
-    episodes: int
-    exploration: Exploration
+    explorations: tuple[Exploration, ...]
     seed: int
 
     @property
     def n_per_round(self) -> int:
         """Return how many episodes a round has."""
-        return len(self.shards) * self.episodes
+        return len(self.shards) * len(self.explorations)
 
     def arguments(self, number: int, network: Any) -> tuple[Any, ...]:
         """Return what an actor plays an episode from.
@@ -51,9 +49,9 @@ class EpisodePlan:
             network: or the reference to it.
         """
         n_rounds, within = divmod(number, self.n_per_round)
-        shard, episode = divmod(within, self.episodes)
+        shard, episode = divmod(within, len(self.explorations))
         seed = derived_seed(self.seed, n_rounds + 1, shard, episode)
-        return self.shards[shard], network, self.exploration, seed
+        return self.shards[shard], network, self.explorations[episode], seed
 
 
 class Rollouts(Protocol):

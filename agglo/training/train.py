@@ -63,6 +63,8 @@ class TrainConfig:
     """on-policy rounds after the flat start"""
     episodes: int = 2
     """exploring episodes per shard and round"""
+    strict_episodes: int = 1
+    """further ones in which only what is right is carried out, as an expert would (aggregation)"""
     shard_vox: tuple[int, int, int] = (128, 128, 128)
     """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
     scales: tuple[float, ...] = (2.0, 1.0, 0.5)
@@ -87,6 +89,8 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
+        if self.strict_episodes < 0:
+            raise InputError(f"--strict-episodes must not be negative, not {self.strict_episodes}.")
         if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
             raise InputError(
                 f"--scales must be one positive number or more, not "
@@ -258,11 +262,13 @@ def _rollouts(
     progress: Progress,
 ) -> Iterator[Rollouts]:
     """Choose how episodes are played."""
-    exploration = learner.exploration
-    if exploration is None:
+    if learner.exploration is None:
         yield SynchronousRollouts(pool, None)
         return
-    plan = EpisodePlan(shards, config.episodes, exploration, config.seed)
+    explorations = (learner.exploration,) * config.episodes
+    if learner.strict_exploration is not None:
+        explorations += (learner.strict_exploration,) * config.strict_episodes
+    plan = EpisodePlan(shards, explorations, config.seed)
     if not staleness:
         yield SynchronousRollouts(pool, plan)
         return
@@ -395,5 +401,6 @@ def _warm_kernels(config: TrainConfig, learner: Learner) -> None:
     network = _blank_network(config)
     play_episode(instance.graph, network, truth=instance.truth)
     initial_contacts(instance, network, learner.start_label)
-    if learner.exploration is not None:
-        explored(instance, network, learner.exploration, 0)
+    for exploration in (learner.exploration, learner.strict_exploration):
+        if exploration is not None:
+            explored(instance, network, exploration, 0)

@@ -52,6 +52,8 @@ class Arguments:
     with each, which tells what a group is worth"""
     scales: tuple[float, ...] = TrainConfig().scales
     """shards are cut at each of these multiples of --shard-vox"""
+    strict_episodes: int = TrainConfig().strict_episodes
+    """of aggregation: further episodes in which only what is right is carried out"""
     degraded_copies: int = 0
     """copies of every shard with a damaged boundary map that are learned from beside it"""
     shard_vox: tuple[int, int, int] = (50, 50, 50)
@@ -93,6 +95,7 @@ def compare(arguments: Arguments) -> None:
                 seed=seed,
                 shard_vox=arguments.shard_vox,
                 scales=arguments.scales,
+                strict_episodes=arguments.strict_episodes,
                 degraded_copies=arguments.degraded_copies,
                 learner=learner,
             )

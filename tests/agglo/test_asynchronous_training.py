@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agglo.policy_file import load_policy
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(name: str = "aggregation") -> TrainConfig:
-    config = quick_config(rounds=ROUNDS, episodes=EPISODES)
+    config = quick_config(rounds=ROUNDS)
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, name=name))
 
 
@@ -102,13 +103,13 @@ def slow_fit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(TrainConfig, "make_learner", slow)
 
 
-def assert_bounded(run: Path, staleness: int) -> list[int]:
+def assert_bounded(run: Path, staleness: int, n_episodes: int = EPISODES) -> list[int]:
     """Check the log of a run, and return how old each of its episodes was."""
     log = records(run)
     assert [record["round"] for record in log] == list(range(ROUNDS + 1))
     assert log[0]["staleness"] == []
     for record in log[1:]:
-        assert len(record["staleness"]) == EPISODES * SHARDS
+        assert len(record["staleness"]) == n_episodes * SHARDS
         assert all(0 <= age <= min(staleness, record["round"] - 1) for age in record["staleness"])
     assert all(0 <= record["idle_share"] <= 1 for record in log)
     return [age for record in log for age in record["staleness"]]
@@ -137,8 +138,7 @@ def test_no_episode_is_older_than_the_bound(
     assert len(first) == (staleness + 1) * EPISODES * SHARDS
     plan = EpisodePlan(
         cut_shards([(16, 40, 40)], config.shard_vox),
-        EPISODES,
-        Exploration("policy", "vi", 0.5, -1.0),
+        (*2 * (Exploration("policy", "vi", 0.5, -1.0),), Exploration("truth", "vi", 0.5, -np.inf)),
         config.seed,
     )
     for number, network, seed in watched.drawn:
@@ -191,7 +191,8 @@ def test_an_interrupted_run_goes_on_within_the_bound(
     with pytest.raises(InputError, match="staleness was 1 and is now not set"):
         train_on(paths, tmp_path / "run", config, resume=True)
     train_on(paths, tmp_path / "run", config, n_actors=2, staleness=1, resume=True)
-    assert_bounded(tmp_path / "run", 1)
+    n_episodes = EPISODES if name == "aggregation" else config.episodes
+    assert_bounded(tmp_path / "run", 1, n_episodes)
     assert load_policy(str(tmp_path / "run")).network.w1.shape[0] == ROUNDS + 1
 
 
@@ -233,7 +234,7 @@ def test_a_bound_that_means_nothing_is_refused(
 def test_the_command_says_how_old_episodes_were_and_how_idle_the_actors(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    options = [*quick_options(episodes=EPISODES, rounds=ROUNDS), "--staleness", 1, "--actors", 2]
+    options = [*quick_options(rounds=ROUNDS), "--staleness", 1, "--actors", 2]
     words = [*volume_options(folder / "1.h5"), *options, "--json", tmp_path / "t.json"]
     said = agglo(capsys, "train", *words, "--out", tmp_path / "run")
     assert said.status == 0, said.err
