@@ -141,6 +141,8 @@ def test_no_episode_is_older_than_the_bound(
         (*2 * (Exploration("policy", "vi", 0.5, -1.0),), Exploration("truth", "vi", 0.5, -np.inf)),
         config.seed,
     )
+    kinds = [plan.arguments(number, None)[2].execution for number in range(EPISODES)]
+    assert kinds == ["policy", "policy", "truth"]
     for number, network, seed in watched.drawn:
         assert plan.arguments(number, network)[3] == seed
     assert len({seed for _, _, seed in watched.drawn}) == n

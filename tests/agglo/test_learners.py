@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agglo.run_folder import RunFolder
-from agglo.training.exploration import Decisions
+from agglo.training.exploration import Decisions, explored
 from agglo.training.gala import distinct
 from agglo.training.learner import LEARNER_NAMES, LearnerConfig, Past
 from agglo.training.learners import LEARNERS, make_learner, require_learner
@@ -17,7 +17,7 @@ from agglo.training.sign_classification import classify, joined, labelled
 from agglo.training.train import TrainConfig
 from analysis.input_error import InputError
 from envs.merge_network import MergeNetwork
-from tests.agglo.small_volumes import agglo, quick_config, volume_options
+from tests.agglo.small_volumes import agglo, make_tissue, quick_config, volume_options
 from tests.agglo.training_runs import (
     assert_same_run,
     records,
@@ -143,6 +143,24 @@ def test_lash_learns_from_its_last_episodes_alone() -> None:
     expected, _ = fit_network(known["features"], known["is_good"], *first.network[:2], FIT, 4)
     assert first.memory == second.memory == {}
     assert same_bits(second.network, expected)
+
+
+def test_the_experts_episodes_of_aggregation_do_only_what_is_right() -> None:
+    """And decide every contact, where the policy's own merge wrongly and end at its floor."""
+    instance = make_tissue(3).instance()
+    network = random_network(np.random.default_rng(5))
+    learner = make_learner(FIT, 0.5, -1.0)
+    assert learner.exploration is not None
+    assert learner.strict_exploration is not None
+    own = explored(instance, network, learner.exploration, 7)
+    expert = explored(instance, network, learner.strict_exploration, 7)
+    assert (own.worths[own.is_merged] < 0).any()
+    assert (expert.worths[expert.is_merged] > 0).all()
+    assert (expert.worths[~expert.is_merged] <= 0).all()
+    assert (expert.worths < 0).sum() > (own.worths[~own.is_merged] < 0).sum()
+    for name in set(LEARNER_NAMES) - {"aggregation"}:
+        other = make_learner(dataclasses.replace(FIT, name=name), 0.5, -1.0)
+        assert other.strict_exploration is None
 
 
 def test_gala_learns_from_every_decision_once() -> None:
