@@ -1,11 +1,11 @@
 """Aggregation: on-policy classification of the sign of the reward, remembering all rounds.
 
 After dataset aggregation (Ross, Gordon & Bagnell 2011): decisions of all rounds are kept, and the
-network is fitted to all of them from scratch. Most episodes are the policy's own: its merges, good
-or bad, are executed, and what it refuses by little is recorded beside them. The others are an
-expert's, as in the mixture of that paper: only what is right is executed, and the queue is worked
-through to its end, so that the network has also seen what no policy of its own would come near:
-whole neurons side by side.
+network is fitted to all of them from scratch. Episodes are the policy's own: its merges, good or
+bad, are executed, and what it refuses by little is recorded beside them. Where wanted, others are
+an expert's, as in the mixture of that paper: only what is right is executed, and the queue is
+worked through to its end, so that the network has also seen what no policy of its own would come
+near: whole neurons side by side.
 """
 
 from __future__ import annotations

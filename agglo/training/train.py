@@ -63,7 +63,7 @@ class TrainConfig:
     """on-policy rounds after the flat start"""
     episodes: int = 2
     """exploring episodes per shard and round"""
-    strict_episodes: int = 1
+    strict_episodes: int = 0
     """further ones in which only what is right is carried out, as an expert would (aggregation)"""
     shard_vox: tuple[int, int, int] = (128, 128, 128)
     """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""

@@ -59,7 +59,7 @@ MARKS: dict[str, Mark] = {
     "gala-scales": Mark(_RED, "p"),
     "on-policy-copies": Mark(_RED, "*", False, size=15.0),
     "on-policy-single": Mark(_RED, "X"),
-    "on-policy-permissive": Mark(_RED, "D", size=7.0),
+    "on-policy-expert": Mark(_RED, "D", size=7.0),
     "on-policy": Mark(_RED, "*", size=15.0),
 }
 """Methods that are not named here are drawn in pink, each with a shape of its own."""

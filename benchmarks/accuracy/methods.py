@@ -57,9 +57,6 @@ _WATERZ, _CPP, _SKLEARN = ("waterz",), ("bioimage_cpp",), ("sklearn",)
 ONE_SCALE = ("--scales", "1")
 """Published learners saw every shard at one size."""
 
-PERMISSIVE = ("--strict-episodes", "0")
-"""Without an expert's episodes."""
-
 
 def learner(name: str) -> Trained:
     """Return a learner of `agglo train` as it was published."""
@@ -108,20 +105,20 @@ METHODS: dict[str, Method] = {
         has_seeds=True,
     ),
     "on-policy-copies": Method(
-        "on-policy, one scale, permissive, copies",
-        Trained("on-policy-copies", (*ONE_SCALE, *PERMISSIVE, "--degraded-copies", "1")),
+        "on-policy, one scale, copies",
+        Trained("on-policy-copies", (*ONE_SCALE, "--degraded-copies", "1")),
         "ours",
         has_seeds=True,
     ),
     "on-policy-single": Method(
-        "on-policy, one scale, permissive",
-        Trained("on-policy-single", (*ONE_SCALE, *PERMISSIVE)),
+        "on-policy, one scale",
+        Trained("on-policy-single", ONE_SCALE),
         "ours",
         has_seeds=True,
     ),
-    "on-policy-permissive": Method(
-        "on-policy, permissive",
-        Trained("on-policy-permissive", PERMISSIVE),
+    "on-policy-expert": Method(
+        "on-policy, with an expert",
+        Trained("on-policy-expert", ("--strict-episodes", "1")),
         "ours",
         has_seeds=True,
     ),

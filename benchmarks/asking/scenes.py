@@ -132,7 +132,7 @@ def train_or_load(texts: list[tuple[str, str, str, str]], folder: Path, seed: in
     return train_policy(
         [volumes for volumes, _ in sets],
         [shape for _, shape in sets],
-        TrainConfig(seed=seed, shard_vox=SHARD_VOX, scales=(1.0,), strict_episodes=0),
+        TrainConfig(seed=seed, shard_vox=SHARD_VOX, scales=(1.0,)),
         folder,
         overwrite=folder.exists(),
     )

@@ -22,7 +22,7 @@ def train(place: Place, side: int, n_actors: int) -> Row:
         words = [
             *("-m", "agglo.cli", "train", *place.maps(side), "--superpixels", superpixels),
             *("--labels", scene / "labels.zarr", "--shard-vox", *[place.block] * 3),
-            *("--rounds", 1, "--scales", 1, "--strict-episodes", 0, "--seed", place.seed),
+            *("--rounds", 1, "--scales", 1, "--seed", place.seed),
             *("--actors", n_actors, "--out", run, "--overwrite"),
         ]
         watched = run_command(words, place.log(name))

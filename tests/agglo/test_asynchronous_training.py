@@ -33,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(name: str = "aggregation") -> TrainConfig:
-    config = quick_config(rounds=ROUNDS)
+    strict = {"strict_episodes": 1} if name == "aggregation" else {}
+    config = quick_config(rounds=ROUNDS, **strict)
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, name=name))
 
 
@@ -236,7 +237,7 @@ def test_a_bound_that_means_nothing_is_refused(
 def test_the_command_says_how_old_episodes_were_and_how_idle_the_actors(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, ray_local: None
 ) -> None:
-    options = [*quick_options(rounds=ROUNDS), "--staleness", 1, "--actors", 2]
+    options = [*quick_options(rounds=ROUNDS, strict_episodes=1), "--staleness", 1, "--actors", 2]
     words = [*volume_options(folder / "1.h5"), *options, "--json", tmp_path / "t.json"]
     said = agglo(capsys, "train", *words, "--out", tmp_path / "run")
     assert said.status == 0, said.err

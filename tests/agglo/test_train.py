@@ -136,7 +136,7 @@ def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None
         "base": base,
         "seed": dataclasses.replace(base, seed=1),
         "episodes": dataclasses.replace(base, episodes=1),
-        "strict": dataclasses.replace(base, strict_episodes=0),
+        "strict": dataclasses.replace(base, strict_episodes=1),
         "noise": dataclasses.replace(base, noise=2.0),
         "copies": dataclasses.replace(base, degraded_copies=1),
         "scales": dataclasses.replace(base, scales=(1.0, 0.5)),
