@@ -26,7 +26,8 @@ from agglo.policy_file import Policy
 from agglo.run_folder import RunFolder
 from agglo.segmentation import segment_volume
 from agglo.superpixels import make_superpixels
-from agglo.training.train import TrainConfig, train_policy
+from agglo.training.train import train_policy
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import open_set
 from agglo.volumes import write_volume
 from analysis.input_error import InputError

@@ -10,6 +10,10 @@ import pytest
 os.environ.setdefault("RAY_worker_niceness", "0")
 """Ray's workers are at niceness 15 otherwise, and starve beside the tests of another process."""
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of one process spin while they wait for a core that another has: twenty times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 WITH_RAY = ("agglo", "interop")
 """Folders whose tests start Ray or whole commands: one process has them all, and their 2 CPUs."""
 

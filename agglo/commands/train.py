@@ -15,7 +15,8 @@ from agglo.progress import console, progress
 from agglo.run_folder import RunFolder
 from agglo.training.asynchronous_rollouts import require_staleness
 from agglo.training.learners import require_learner
-from agglo.training.train import TrainConfig, train_policy
+from agglo.training.train import train_policy
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import open_sets
 from analysis.input_error import InputError
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from agglo.training.learner import LearnerConfig
 from agglo.training.learners import LEARNERS, require_learner
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 
 _OF_LEARNER = frozenset(field.name for field in fields(LearnerConfig))

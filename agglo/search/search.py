@@ -24,7 +24,8 @@ from agglo.search.grid import Candidate, Grid, candidates_of, draw_candidates
 from agglo.search.ranking import Ranking
 from agglo.search.validation import reference_vis, score_policy
 from agglo.training.shard import Shard, cut_shards, divide_shards
-from agglo.training.train import TrainConfig, rollout_pool, train_run
+from agglo.training.train import rollout_pool, train_run
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError

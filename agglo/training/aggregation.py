@@ -19,7 +19,7 @@ from envs.trial_rollout import Label
 
 
 class Aggregation:
-    """Permissive and strict execution; label: sign of the fall of VI (or rise of Rand); memory."""
+    """Permissive execution (or strict); label: sign of the fall of VI (or Rand's rise); memory."""
 
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:
         self._config = config

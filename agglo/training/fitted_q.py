@@ -36,7 +36,6 @@ class FittedQ:
     """Permissive execution; target: n-step return in bits of VI; memory of episodes."""
 
     start_label: Label = "vi"
-
     strict_exploration = None
 
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:

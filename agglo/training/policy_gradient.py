@@ -42,7 +42,6 @@ class PolicyGradient:
     """Execution by chance; reward: fall of VI; no memory but the weights."""
 
     start_label: Label = "vi"
-
     strict_exploration = None
 
     def __init__(self, config: LearnerConfig, label: Label, noise: float, floor: float) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from agglo.pool import ActorPool
 from agglo.run_folder import RunFolder
 from agglo.training.asynchronous_rollouts import AsynchronousRollouts, require_staleness
 from agglo.training.exploration import Decisions, explored, initial_contacts
-from agglo.training.learner import Learner, LearnerConfig, Past
-from agglo.training.learners import make_learner, require_learner
+from agglo.training.learner import Learner, Past
+from agglo.training.learners import require_learner
 from agglo.training.progress_checkpoint import Progress, restored_progress, save_progress
 from agglo.training.rollout_actor import RolloutActor
 from agglo.training.rollouts import (
@@ -45,6 +45,7 @@ from agglo.training.shard import (
     with_copies,
 )
 from agglo.training.threshold import best_threshold
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
 from envs.error_calibration import fit_calibration
@@ -53,66 +54,6 @@ from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
 from envs.rollout import Episode, play_episode
 from envs.trial_rollout import Label
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """What a training run depends on; two runs with equal configurations are equal bit for bit."""
-
-    rounds: int = 8
-    """on-policy rounds after the flat start"""
-    episodes: int = 2
-    """exploring episodes per shard and round"""
-    strict_episodes: int = 0
-    """further ones in which only what is right is carried out, as an expert would (aggregation)"""
-    shard_vox: tuple[int, int, int] = (128, 128, 128)
-    """wanted size of a shard (z, y, x); volumes are cut into equal parts near it"""
-    scales: tuple[float, ...] = (2.0, 1.0, 0.5)
-    """shards are cut at each of these multiples of --shard-vox, and all are learned from"""
-    validation_shards: int = 0
-    """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
-    degraded_copies: int = 0
-    """copies of every shard with a damaged boundary map that are learned from beside it"""
-    noise: float = 0.5
-    """standard deviation of the noise on the logit while exploring"""
-    record_floor: float = -1.0
-    """decisions are recorded down to this logit, below 0 without being carried out"""
-    n_average: int = 6
-    """the policy is the mean logit of this many last networks"""
-    seed: int = 0
-    """seed of exploration, initial weights and choice of validation shards"""
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-    """which learner, and how it fits its network"""
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "episodes", "n_average"):
-            if getattr(self, name) < 1:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} must be at least 1, not {getattr(self, name)}.")
-        if self.strict_episodes < 0:
-            raise InputError(f"--strict-episodes must not be negative, not {self.strict_episodes}.")
-        if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
-            raise InputError(
-                f"--scales must be one positive number or more, not "
-                f"{' '.join(map(str, self.scales)) or 'nothing'}."
-            )
-        if self.degraded_copies < 0:
-            raise InputError(f"--degraded-copies must not be negative, not {self.degraded_copies}.")
-        if not 0 <= self.noise < np.inf:
-            raise InputError(f"--noise must not be negative, but is {self.noise}.")
-        if not self.record_floor <= 0:
-            raise InputError(f"--record-floor must not be positive, but is {self.record_floor}.")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"--seed must lie in 0..2^63 − 1, not {self.seed}.")
-
-    def make_learner(self) -> Learner:
-        """Make the learner that this run takes."""
-        return make_learner(self.learner, self.noise, self.record_floor)
-
-    @property
-    def n_rounds(self) -> int:
-        """Return how many rounds there are, the flat start included."""
-        return 1 if self.make_learner().exploration is None else self.rounds + 1
 
 
 def train_policy(
@@ -265,10 +206,7 @@ def _rollouts(
     if learner.exploration is None:
         yield SynchronousRollouts(pool, None)
         return
-    explorations = (learner.exploration,) * config.episodes
-    if learner.strict_exploration is not None:
-        explorations += (learner.strict_exploration,) * config.strict_episodes
-    plan = EpisodePlan(shards, explorations, config.seed)
+    plan = EpisodePlan(shards, config.explorations(learner), config.seed)
     if not staleness:
         yield SynchronousRollouts(pool, plan)
         return
@@ -401,6 +339,5 @@ def _warm_kernels(config: TrainConfig, learner: Learner) -> None:
     network = _blank_network(config)
     play_episode(instance.graph, network, truth=instance.truth)
     initial_contacts(instance, network, learner.start_label)
-    for exploration in (learner.exploration, learner.strict_exploration):
-        if exploration is not None:
-            explored(instance, network, exploration, 0)
+    for exploration in set(config.explorations(learner)):
+        explored(instance, network, exploration, 0)

@@ -17,7 +17,8 @@ from agglo.boundaries.prediction import predict_boundaries
 from agglo.boundaries.training import train_boundaries
 from agglo.policy_file import Policy, load_policy
 from agglo.superpixels import make_superpixels
-from agglo.training.train import TrainConfig, train_policy
+from agglo.training.train import train_policy
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import open_set
 from agglo.volumes import open_volume, require_volume, write_volume
 from envs.instance import Instance

@@ -18,7 +18,7 @@ from agglo.cluster import ray_session
 from agglo.json_file import check_json, write_json
 from agglo.progress import console, messages, progress, show_messages, show_table
 from agglo.training.learner import LEARNER_NAMES, LearnerConfig
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 from benchmarks.learners.halves import Half, half_at, halves_of
 from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score

@@ -11,7 +11,8 @@ import numpy as np
 
 from agglo.training.shard import Shard, cut_shards
 from agglo.training.threshold import best_threshold
-from agglo.training.train import TrainConfig, train_policy
+from agglo.training.train import train_policy
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import load_instance
 from analysis.contingency import contingency_table
 from analysis.segmentation_scores import floor_scores, score_segmentation

@@ -16,7 +16,7 @@ from agglo.cli import main
 from agglo.policy_file import Policy, save_policy
 from agglo.training.learner import LearnerConfig
 from agglo.training.network_fit import fit_network, standardisation
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet, open_set
 from agglo.volumes import VoxelSize
 from envs.instance import Instance

@@ -19,7 +19,7 @@ from agglo.training import train
 from agglo.training.exploration import Exploration
 from agglo.training.rollouts import EpisodePlan
 from agglo.training.shard import cut_shards
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 from tests.agglo.small_volumes import agglo, quick_config, quick_options, volume_options
 from tests.agglo.training_runs import assert_same_run, records, train_on, write_tissues

@@ -14,7 +14,7 @@ from agglo.training.learner import LEARNER_NAMES, LearnerConfig, Past
 from agglo.training.learners import LEARNERS, make_learner, require_learner
 from agglo.training.network_fit import fit_network, layers_of
 from agglo.training.sign_classification import classify, joined, labelled
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 from envs.merge_network import MergeNetwork
 from tests.agglo.small_volumes import agglo, make_tissue, quick_config, volume_options
@@ -148,7 +148,7 @@ def test_lash_learns_from_its_last_episodes_alone() -> None:
 def test_the_experts_episodes_of_aggregation_do_only_what_is_right() -> None:
     """And decide every contact, where the policy's own merge wrongly and end at its floor."""
     instance = make_tissue(3).instance()
-    network = random_network(np.random.default_rng(5))
+    network = random_network(5)
     learner = make_learner(FIT, 0.5, -1.0)
     assert learner.exploration is not None
     assert learner.strict_exploration is not None

@@ -7,7 +7,7 @@ import pytest
 
 from agglo.search.grid import Grid, candidates_of, draw_candidates
 from agglo.training.learner import LearnerConfig
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 
 SHARD = (16, 20, 20)

@@ -12,7 +12,7 @@ import pytest
 from agglo.policy_file import load_policy
 from agglo.training.shard import cut_shards, split_shards
 from agglo.training.threshold import best_threshold
-from agglo.training.train import TrainConfig
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import load_instance
 from envs.feature_groups import GROUP_NAMES, group_of
 from envs.features import FEATURE_NAMES, N_SHAPE_FEATURES

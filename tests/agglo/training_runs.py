@@ -12,7 +12,8 @@ import pytest
 
 from agglo.policy_file import Policy, load_policy
 from agglo.training import rollouts, train
-from agglo.training.train import TrainConfig, train_policy
+from agglo.training.train import train_policy
+from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from tests.agglo.small_volumes import make_tissue, open_tissue, write_tissue
 
