@@ -27,6 +27,7 @@ from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs import statistics as st
+from envs.error_calibration import membrane_share
 from envs.expected_error import expected_error, rank_doubts
 from envs.merge_tree import MergeTree, relabel
 from envs.region_graph import build_region_graph
@@ -92,12 +93,13 @@ def segment_volume(
     save_tree(tree_path, tree)
     sizes = graph.regions[:, st.SIZE]
     positions = graph.regions[:, st.REGION_POSITION : st.REGION_POSITION + 3]
+    membrane = membrane_share(graph.regions[:, st.BOUNDARY], sizes)
     return {
         "n_superpixels": graph.n_regions,
         "n_segments": len(np.unique(clusters)),
         "threshold": cut,
         "merge_tree": str(tree_path),
-        **keep_doubts(policy, tree, tree_path, sizes, positions, cut),
+        **keep_doubts(policy, tree, tree_path, sizes, positions, membrane, cut),
     }
 
 
@@ -107,6 +109,7 @@ def keep_doubts(
     tree_path: Path,
     sizes: npt.NDArray[np.integer],
     positions: npt.NDArray[np.integer],
+    membrane: float,
     threshold: float,
 ) -> dict[str, Any]:
     """Write the doubts of a segmentation beside its tree, and say what VI is expected.
@@ -117,6 +120,7 @@ def keep_doubts(
         tree_path: where it lies.
         sizes: (R,) integer, voxels of every superpixel.
         positions: (R, 3) integer, sums of z, y and x over these voxels.
+        membrane: share of these voxels that is membrane.
         threshold: where the segmentation is cut.
     """
     path = doubts_path_of(tree_path)
@@ -124,7 +128,7 @@ def keep_doubts(
     if policy.error is None:
         return {}
     save_doubts(path, rank_doubts(tree, sizes, positions, threshold), tree.ids, tree.merges)
-    expected = policy.error(expected_error(tree, sizes, threshold).vi)
+    expected = policy.error(expected_error(tree, sizes, threshold).vi, membrane)
     return {"expected_vi": expected, "doubts": str(path)}
 
 

@@ -37,6 +37,7 @@ from agglo.volumes import (
 from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.staging import Staging, refusing_failed_writes
 from analysis.input_error import InputError
+from envs.error_calibration import membrane_share
 from predict.anisotropy import is_strongly_anisotropic
 from predict.box import Triple
 from predict.watershed import WatershedConfig
@@ -221,7 +222,8 @@ def _keep_tree(job: BlockJob, policy: Policy, n_superpixels: int, path: Path) ->
         tree, superpixels = gather_tree(job), gather_sizes(job)
         save_tree(path, tree)
         sizes, positions = superpixels.sizes, superpixels.positions
-        doubts = keep_doubts(policy, tree, path, sizes, positions, job.threshold)
+        membrane = membrane_share(superpixels.boundary, sizes)
+        doubts = keep_doubts(policy, tree, path, sizes, positions, membrane, job.threshold)
         return {"merge_tree": str(path), **doubts}
     staging = Staging(path.with_suffix(""))
     shards = job.table("merges", 0).parent

@@ -1,4 +1,4 @@
-"""How large the superpixels of a volume are and where they lie, block by block and put together."""
+"""What is kept of the superpixels of a volume for its error, block by block and put together."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from envs.region_graph import RegionGraph
 
 
 class SuperpixelSizes(NamedTuple):
-    """How large superpixels are, and where.
+    """How large superpixels are, where, and how much of them is membrane.
 
     Attributes:
         ids: (R,) uint64, ascending.
         sizes: (R,) int64, voxels.
         positions: (R, 3) int64, sums of z, y and x over these voxels.
+        boundary: (R,) int64, sums of their 8-bit boundary values.
     """
 
     ids: npt.NDArray[np.uint64]
     sizes: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
+    boundary: npt.NDArray[np.int64]
 
 
 def sizes_of(graph: RegionGraph) -> SuperpixelSizes:
-    """Take the sizes and places of the regions of a graph."""
+    """Take what is kept of the regions of a graph."""
     positions = graph.regions[:, st.REGION_POSITION : st.REGION_POSITION + 3]
-    return SuperpixelSizes(graph.ids, graph.regions[:, st.SIZE], positions)
+    sizes, boundary = graph.regions[:, st.SIZE], graph.regions[:, st.BOUNDARY]
+    return SuperpixelSizes(graph.ids, sizes, positions, boundary)
 
 
 def gather_sizes(job: BlockJob) -> SuperpixelSizes:
@@ -39,6 +42,6 @@ def gather_sizes(job: BlockJob) -> SuperpixelSizes:
         SuperpixelSizes(**read_shard(job.table("sizes", block)))  # type: ignore[arg-type]
         for block in job.tree.nodes(0)
     ]
-    ids, sizes, positions = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    order = np.argsort(ids)
-    return SuperpixelSizes(ids[order], sizes[order], positions[order])
+    gathered = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    order = np.argsort(gathered[0])
+    return SuperpixelSizes(*(array[order] for array in gathered))

@@ -11,6 +11,7 @@ from agglo.training.volume_set import VolumeSet, load_instance
 from analysis.contingency import Contingency
 from analysis.segmentation_scores import SegmentationScores, score_segmentation
 from envs import statistics as st
+from envs.error_calibration import Estimate, membrane_share
 from envs.expected_error import expected_error, final_vi
 from envs.merge_network import MergeNetwork, checked_network
 from envs.merge_tree import MergeTree
@@ -44,17 +45,16 @@ class RolloutActor:
         graph, truth, *_ = self._cache.get(shard)
         return play_episode(graph, _own(network), truth=truth, threshold=threshold)
 
-    def estimate(
-        self, shard: Shard, network: MergeNetwork, threshold: float
-    ) -> tuple[float, float] | None:
+    def estimate(self, shard: Shard, network: MergeNetwork, threshold: float) -> Estimate | None:
         """Return the VI of a shard's segmentation and what its tree expects; None without truth."""
         episode = self.play(shard, network, -np.inf)
         graph = self._cache.get(shard).graph
         if not episode.has_truth:
             return None
         tree = MergeTree.of_episode(graph.ids, episode)
-        expected = expected_error(tree, graph.regions[:, st.SIZE], threshold)
-        return final_vi(episode, threshold), expected.vi
+        sizes, boundary = graph.regions[:, st.SIZE], graph.regions[:, st.BOUNDARY]
+        expected = expected_error(tree, sizes, threshold).vi
+        return Estimate(final_vi(episode, threshold), expected, membrane_share(boundary, sizes))
 
     def score(
         self, shard: Shard, network: MergeNetwork, threshold: float

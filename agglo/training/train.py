@@ -48,7 +48,7 @@ from agglo.training.threshold import best_threshold
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
-from envs.error_calibration import fit_calibration
+from envs.error_calibration import Estimate, fit_calibration
 from envs.feature_groups import n_features_of
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
@@ -310,11 +310,11 @@ def _finish(
 
 def _estimate(
     pool: ActorPool, shards: list[Shard], network: MergeNetwork, threshold: float
-) -> list[tuple[float, float]]:
+) -> list[Estimate]:
     """Return VI and its expectation for every part with truth, shards halved along each axis."""
     reference = ray.put(network)
     tasks = [(i, (part, reference, threshold)) for i, part in enumerate(halve_shards(shards))]
-    return [pair for _, pair in pool.run("estimate", tasks) if pair is not None]
+    return [one for _, one in pool.run("estimate", tasks) if one is not None]
 
 
 def _blank_network(config: TrainConfig) -> MergeNetwork:

@@ -90,7 +90,13 @@ def block_errors(
         actor.estimate(shard, policy.network, policy.threshold)
         for shard in cut_shards([shape], (z, y, x))
     ]
-    return np.array([(policy.error(raw), true) for true, raw in filter(None, found)])
+    return np.array(
+        [
+            (policy.error(one.expected_vi, one.membrane), one.true_vi)
+            for one in found
+            if one is not None
+        ]
+    )
 
 
 def calibration_figure(expected: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> Figure:

@@ -97,7 +97,7 @@ def test_a_file_that_one_node_does_not_see_and_a_node_that_dies(
     tmp_path: Path, ray_folder: Path
 ) -> None:
     policy = save_quick_policy(tmp_path / "run", make_tissue(1), threshold=0.25)
-    policy = dataclasses.replace(policy, error=ErrorCalibration(0.1, 1.5, 0.1, 8))
+    policy = dataclasses.replace(policy, error=ErrorCalibration(0.1, 1.5, 0.1, 8, 2.0))
     save_policy(tmp_path / "run", policy)
     (tmp_path / "data").mkdir()
     source = write_tissue(tmp_path / "data" / "tissue.h5", make_tissue(2))

@@ -88,7 +88,7 @@ def tissue() -> Tissue:
 def policy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Policy]:
     folder = tmp_path_factory.mktemp("policies") / "run"
     policy = save_quick_policy(folder, make_tissue(1), threshold=0.25)
-    policy = dataclasses.replace(policy, error=ErrorCalibration(0.1, 1.5, 0.1, 8))
+    policy = dataclasses.replace(policy, error=ErrorCalibration(0.1, 1.5, 0.1, 8, 2.0))
     save_policy(folder, policy)
     return folder, policy
 
@@ -143,6 +143,16 @@ def assert_same(out: Path, expected: Path) -> None:
     ]
     for array in ("ids", "merges", "heights"):
         np.testing.assert_array_equal(*(getattr(tree, array) for tree in trees))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_expected_error_is_that_of_the_run_in_memory(
+    run: Callable, policy: tuple[Path, Policy], source: Path, tmp_path: Path
+) -> None:
+    image, boundaries, superpixels = (f"{source}:{name}" for name in MAPS)
+    whole = segment_volume(policy[1], image, boundaries, superpixels, str(tmp_path / "whole.zarr"))
+    assert run()["expected_vi"] == whole["expected_vi"]
+    assert whole["expected_vi"] > 1.5
 
 
 @pytest.mark.usefixtures("here")

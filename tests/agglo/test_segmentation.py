@@ -105,7 +105,7 @@ def test_a_policy_that_knows_its_error_says_what_is_doubtful(
     capsys: pytest.CaptureFixture[str], policy: tuple[Path, Policy], path: Path, tissue: Tissue
 ) -> None:
     folder, learned = policy
-    sure = replace(learned, error=ErrorCalibration(2.0, 0.5, 0.1, 8))
+    sure = replace(learned, error=ErrorCalibration(2.0, 0.5, 0.1, 8, 3.0))
     run = path.with_name("run")
     run.mkdir()
     save_policy(run, sure)
@@ -119,7 +119,8 @@ def test_a_policy_that_knows_its_error_says_what_is_doubtful(
     tree = load_tree(Path(results["merge_tree"]), argument="--tree")
     graph = tissue.instance().graph
     expected = expected_error(tree, graph.regions[:, st.SIZE], 0.25).vi
-    assert results["expected_vi"] == pytest.approx(0.5 + 2 * expected)
+    membrane = graph.regions[:, st.BOUNDARY].sum() / graph.regions[:, st.SIZE].sum() / 255
+    assert results["expected_vi"] == pytest.approx(0.5 + 2 * expected + 3 * membrane)
     with Path(results["doubts"]).open() as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
