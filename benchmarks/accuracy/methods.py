@@ -21,6 +21,7 @@ from benchmarks.accuracy.signed_graphs import (
     gasp_average,
     multicut,
 )
+from benchmarks.accuracy.small_by_truth import SmallByTruth
 from benchmarks.accuracy.trial import Numbers, Trial
 
 Kind = Literal["reference", "peer", "ours"]
@@ -62,6 +63,8 @@ def learner(name: str) -> Trained:
     """Return a learner of `agglo train` as it was published."""
     return Trained(name, ("--learner", name, *ONE_SCALE))
 
+
+DEFAULT = Trained("on-policy")
 
 METHODS: dict[str, Method] = {
     "superpixels": Method("superpixels", nothing, "reference"),
@@ -122,6 +125,12 @@ METHODS: dict[str, Method] = {
         "ours",
         has_seeds=True,
     ),
-    "on-policy": Method("on-policy network", Trained("on-policy"), "ours", has_seeds=True),
+    "on-policy": Method("on-policy network", DEFAULT, "ours", has_seeds=True),
+    "small-by-truth": Method(
+        "on-policy, small superpixels by truth",
+        SmallByTruth(DEFAULT, 0.002),
+        "reference",
+        has_seeds=True,
+    ),
 }
 """Rows by their name on the command line."""

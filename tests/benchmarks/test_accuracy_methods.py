@@ -18,6 +18,7 @@ from benchmarks.accuracy.peer_methods import Linkage, Partition
 from benchmarks.accuracy.references import greedy_oracle, majority, nothing
 from benchmarks.accuracy.scene import Scene, merged_table
 from benchmarks.accuracy.signed_graphs import Setting
+from benchmarks.accuracy.small_by_truth import SmallByTruth
 from benchmarks.accuracy.trees import replayed
 from benchmarks.accuracy.trial import Trial, best_setting, tree_numbers, tree_threshold
 from envs.merge_network import mean_boundary_network
@@ -158,7 +159,8 @@ def test_a_forest_learns_to_part_what_it_has_not_seen(trial: Trial) -> None:
     [
         name
         for name, method in METHODS.items()
-        if not isinstance(method.work, Trained) and name not in ("floor", "superpixels")
+        if not isinstance(method.work, (Trained, SmallByTruth))
+        and name not in ("floor", "superpixels")
     ],
 )
 def test_every_method_that_needs_no_ray_merges_what_belongs_together(
@@ -184,3 +186,5 @@ def test_a_policy_is_trained_once(trial: Trial, tmp_path: Path, monkeypatch) -> 
     assert first["train_s"] > 0
     monkeypatch.setattr("benchmarks.accuracy.learned.agglo", None)
     assert work(again)["vi"] == first["vi"]
+    assert SmallByTruth(work, 0.0)(again)["vi"] == first["vi"]
+    assert SmallByTruth(work, 1.0)(again)["vi"] == pytest.approx(0, abs=1e-9)
