@@ -24,7 +24,7 @@ from agglo.search.grid import Candidate, Grid, candidates_of, draw_candidates
 from agglo.search.ranking import Ranking
 from agglo.search.validation import reference_vis, score_policy
 from agglo.training.shard import Shard, cut_shards, divide_shards
-from agglo.training.train import rollout_pool, train_run
+from agglo.training.train import played_shards, rollout_pool, train_run
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from agglo.whole_file import write_whole
@@ -119,8 +119,12 @@ def search_policies(
     shards = cut_shards(shapes, search.shard_vox)
     training, validation = divide_shards(shards, search.validation_share, search.seed)
     stated = {"search": asdict(search), "volumes": [list(v) for v in volumes], "shapes": shapes}
+    n_played = max(
+        len(played_shards(shards, shapes, candidate.with_seed(search.seed)))
+        for candidate in candidates
+    )
     with (
-        rollout_pool(volumes, len(shards), n_actors) as pool,
+        rollout_pool(volumes, n_played, n_actors) as pool,
         RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder,
     ):
         work = _Work(pool, folder, volumes, shapes, training, validation, listeners.on_round)

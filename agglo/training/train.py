@@ -91,7 +91,7 @@ def train_policy(
     require_learner(config.learner, config)
     require_staleness(staleness, config.learner, config.make_learner())
     training, _ = _division(cut_shards(shapes, config.shard_vox), config)
-    n_played = len(_played_shards(training, shapes, config))
+    n_played = len(played_shards(training, shapes, config))
     # The pool first: a run that is there is not replaced by one that finds no place.
     with rollout_pool(volumes, n_played, n_actors) as pool:
         return train_run(
@@ -152,7 +152,7 @@ def train_run(
     if shards is not None:
         stated["shards"] = shards
     training, validation = _division(shards or cut_shards(shapes, config.shard_vox), config)
-    played_on = _played_shards(training, shapes, config)
+    played_on = played_shards(training, shapes, config)
     with RunFolder.create(out, stated, resume=resume, overwrite=overwrite) as folder:
         if tensorboard:
             folder.write_events()
@@ -226,7 +226,7 @@ def _division(shards: list[Shard], config: TrainConfig) -> tuple[list[Shard], li
     return split_shards(shards, config.validation_shards, config.seed)
 
 
-def _played_shards(
+def played_shards(
     training: list[Shard], shapes: list[tuple[int, int, int]], config: TrainConfig
 ) -> list[Shard]:
     """Return what is learned from: the training shards' part of the volumes at every scale."""
