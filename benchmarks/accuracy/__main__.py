@@ -77,6 +77,8 @@ class Arguments:
     """kind of boundary model"""
     folds: int | None = None
     """folds of a boundary model, as many as `agglo boundaries train` takes if not given"""
+    views: int = 1
+    """mirror images and turns whose predictions are averaged in a map"""
     summary: bool = False
     """make no row, show those that are there"""
     data_folder: Path = DATA
@@ -88,6 +90,8 @@ class Arguments:
             raise InputError(f"--methods: {unknown[0]!r} is none of {', '.join(METHODS)}.")
         if self.minutes is not None and self.steps is not None:
             raise InputError("give either --minutes or --steps.")
+        if self.views < 1:
+            raise InputError(f"--views must be at least 1, not {self.views}.")
         if not self.seeds:
             raise InputError("--seeds must name one or more.")
 
@@ -99,6 +103,11 @@ class Arguments:
             budget = ("--minutes", str(MINUTES if self.minutes is None else self.minutes))
         folds = () if self.folds is None else ("--folds", str(self.folds))
         return ("--model", self.model, *budget, *folds)
+
+    @property
+    def prediction_words(self) -> tuple[str, ...]:
+        """Arguments of `agglo boundaries predict`."""
+        return () if self.views == 1 else ("--views", str(self.views))
 
     def cases(self) -> list[Case]:
         """Return the cases."""
@@ -138,7 +147,8 @@ def compare(arguments: Arguments) -> None:
         for case in arguments.cases()
     }
     if not arguments.summary:
-        require_same(out, {"boundary model": " ".join(arguments.training_words)})
+        words = (*arguments.training_words, *arguments.prediction_words)
+        require_same(out, {"boundary model": " ".join(words)})
         if any(row.failure for some in rows.values() for row in some):
             show_messages()
             with ray_session():
@@ -192,7 +202,12 @@ def make_rows(arguments: Arguments, out: Path, case: Case) -> Iterator[Row]:
             yield Row(case.name, name, seed, failure=METHODS[name].missing)
             continue
         if test is None:
-            maps = Maps(arguments.data_folder.absolute(), out, arguments.training_words)
+            maps = Maps(
+                arguments.data_folder.absolute(),
+                out,
+                arguments.training_words,
+                arguments.prediction_words,
+            )
             volumes, tested = maps.prepare(case)
             train, test = [Scene.read(one) for one in volumes], Scene.read(tested)
         trial = trials.get(seed) or Trial(train, test, seed, seed_folder(out, case, seed))

@@ -27,11 +27,13 @@ class Maps:
         data_folder: folder of the data sets.
         out: folder of the benchmark.
         training_words: further arguments of `agglo boundaries train`, its budget among them.
+        prediction_words: those of `agglo boundaries predict`.
     """
 
     data_folder: Path
     out: Path
     training_words: tuple[str, ...]
+    prediction_words: tuple[str, ...] = ()
 
     def prepare(self, case: Case) -> tuple[list[VolumeSet], VolumeSet]:
         """Make what is missing; return the addresses of the training parts and of the test part."""
@@ -96,6 +98,7 @@ class Maps:
         agglo(
             [
                 *("boundaries", "predict", "--model", str(model), "--out", boundaries),
+                *self.prediction_words,
                 *("--image", self._image(part, "")),
                 *voxel_size_words(part.voxel_size_nm),
                 *["--out-of-fold"] * (part in case.train),
