@@ -47,7 +47,7 @@ def test_two_training_parts_have_one_model_and_are_predicted_out_of_fold(
     tmp_path: Path, commands: list[list[str]]
 ) -> None:
     case = Case((FIB25_LOW, FIB25_HIGH), GALA)
-    maps = Maps(Path("/data"), tmp_path, WORDS)
+    maps = Maps(Path("/data"), tmp_path, WORDS, ("--views", "8"))
     train, test = maps.prepare(case)
     folder = tmp_path / "maps" / "fib25_low+fib25_high"
     assert [words[:2] for words in commands] == [
@@ -64,6 +64,8 @@ def test_two_training_parts_have_one_model_and_are_predicted_out_of_fold(
     assert "--resume" not in trained
     predicted = [words for words in commands if words[1] == "predict"]
     assert ["--out-of-fold" in words for words in predicted] == [True, True, False]
+    assert [words_after(words, "--views") for words in predicted] == [["8"]] * 3
+    assert "--views" not in trained
     assert words_after(predicted[2], "--image") == ["/data/gala_fib/train.h5:raw"]
     assert test.boundaries == f"{folder}/gala_boundaries.zarr"
     assert train[1].superpixels == f"{folder}/fib25_high_superpixels.zarr"
