@@ -230,7 +230,7 @@ def test_a_killed_driver_goes_on_to_the_same_bits(folder: Path, tmp_path: Path, 
     image, out = f"{folder}/images.h5:large", tmp_path / "map.zarr"
     predict_boundaries(image, folder / "model", str(tmp_path / "whole.zarr"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_ADDRESS": "local", "OMP_NUM_THREADS": "1"}
+    environment |= {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     words = ["boundaries", "predict", "--image", image, "--model", str(folder / "model")]
     command = [sys.executable, "-m", "agglo.cli", *words, "--out", str(out)]
     done = tmp_path / ".map.zarr.prediction" / "done"

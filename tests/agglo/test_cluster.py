@@ -34,7 +34,7 @@ def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**inherited, **environment},
+        env={**inherited, "RAY_worker_niceness": "0", **environment},
         capture_output=True,
         text=True,
         timeout=120,

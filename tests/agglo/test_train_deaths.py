@@ -176,7 +176,7 @@ def test_a_killed_driver_goes_on_to_the_same_end(
     words = ["train", *volume_options(folder / "1.h5"), *options, "--actors", "2"]
     assert agglo(capsys, *words, "--out", tmp_path / "whole").status == 0
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_ADDRESS": "local", "OMP_NUM_THREADS": "1"}
+    environment |= {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "agglo.cli", *words, "--out", str(tmp_path / "torn")]
     log = tmp_path / "torn" / "metrics.jsonl"
     with (tmp_path / "said").open("wb") as said:
