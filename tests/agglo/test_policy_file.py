@@ -54,6 +54,14 @@ def test_a_policy_without_a_voxel_size(tmp_path: Path) -> None:
     assert load_policy(str(tmp_path)).voxel_size_nm is None
 
 
+def test_a_calibration_from_before_there_was_a_term_for_membrane(tmp_path: Path) -> None:
+    path = save_policy(tmp_path, make_policy())
+    rewrite(path, about={"error": {"slope": 2.0, "intercept": 0.5, "rms": 0.1, "n_shards": 8}})
+    error = load_policy(str(path)).error
+    assert error is not None
+    assert error(0.3, 0.2) == pytest.approx(1.1)
+
+
 def test_the_baseline_merges_by_mean_boundary_at_its_own_threshold() -> None:
     baseline = make_policy().baseline()
     for ours, expected in zip(baseline.network, mean_boundary_network(0.4), strict=True):
