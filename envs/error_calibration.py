@@ -16,9 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-MOST_OF_A_VALUE = 255
-"""Boundary values are summed as 8-bit integers."""
-
 
 class Estimate(NamedTuple):
     """What is known of a shard's segmentation.
@@ -64,7 +61,7 @@ def membrane_share(boundary: npt.NDArray[np.integer], sizes: npt.NDArray[np.inte
         sizes: (R,) integer, voxels.
     """
     n = int(np.sum(sizes))
-    return int(np.sum(boundary)) / (MOST_OF_A_VALUE * n) if n else 0.0
+    return int(np.sum(boundary)) / (255.0 * n) if n else 0.0
 
 
 def fit_calibration(estimates: Sequence[Estimate]) -> ErrorCalibration | None:

@@ -43,6 +43,7 @@ class Mark(NamedTuple):
 MARKS: dict[str, Mark] = {
     "floor": Mark(_GREY, "P"),
     "greedy-oracle": Mark(_GREY, "X"),
+    "small-by-truth": Mark(_GREY, "d"),
     "mean-boundary": Mark(_BLUE, "o"),
     "waterz-50": Mark(_SKY, "^"),
     "waterz-75": Mark(_SKY, "v"),

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agglo.policy_file import load_policy
+from analysis.contingency import Contingency
+from analysis.segmentation_scores import majority_assignment
 from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.trial import Numbers, Trial
 from envs import statistics as st
@@ -59,14 +61,12 @@ def placed_by_truth(
     Returns:
         (R,) uint64; ties are won by the lower label and the lower name.
     """
-    names, cluster = np.unique(clusters, return_inverse=True)
-    n_labels = int(truth.labels.max()) + 1 if len(truth.labels) else 0
-    held = np.zeros((len(names), n_labels), np.int64)
-    np.add.at(held, (cluster[truth.rows], truth.labels), truth.counts)
-    voxels = np.zeros((len(clusters), n_labels), np.int64)
-    voxels[truth.rows, truth.labels] = truth.counts
+    labels = truth.labels.astype(np.uint64)
+    by_region = Contingency.from_pairs(truth.rows.astype(np.uint64), labels, truth.counts)
+    by_label = Contingency.from_pairs(labels, clusters[truth.rows], truth.counts)
+    regions, wanted = majority_assignment(by_region)
+    known, home = majority_assignment(by_label)
+    moved = is_placed[regions]
     placed = clusters.copy()
-    moved = np.flatnonzero(is_placed & voxels.any(axis=1))
-    if len(moved):
-        placed[moved] = names[held.argmax(axis=0)[voxels[moved].argmax(axis=1)]]
+    placed[regions[moved]] = home[np.searchsorted(known, wanted[moved])]
     return placed
