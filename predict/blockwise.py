@@ -133,7 +133,8 @@ def predict_block(
     """Predict the voxels of one block, the mean of the probabilities of all networks and views.
 
     A network that sees every section alone says nothing about the next one: its affinity along z
-    is 0.
+    is 0. Coordinates of an embedding are each network's own, so embeddings are not averaged: they
+    stand one behind the other, each from the first view.
 
     Args:
         networks: models of one configuration, on `device`, in evaluation mode.
@@ -144,7 +145,8 @@ def predict_block(
         views: of `choose_views`.
 
     Returns:
-        (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
+        (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`, and of
+        networks that predict an embedding (4 + E + E + …, z, y, x).
     """
     config = networks[0].config
     box, halo = read_box(config, block, views), config.halo_vox
@@ -152,19 +154,32 @@ def predict_block(
     inner = [slice(a, a + n) for a, n in zip(first, block.shape, strict=True)]
     patch = normalisation.apply(read_reflected(image, box))
     dtype = next(networks[0].parameters()).dtype
-    total = np.zeros((len(CHANNELS), *block.shape), np.float32)
-    for view in views:
+    n_channels = len(CHANNELS)
+    result = np.zeros((count_channels(networks), *block.shape), np.float32)
+    total, embeddings = np.split(result, [n_channels])
+    for index, view in enumerate(views):
         source = torch.from_numpy(np.ascontiguousarray(view.apply(patch)))[None, None]
         source = source.to(device.torch_device, dtype)
         source = source.contiguous(memory_format=torch.channels_last_3d)
         for network in networks:
             with torch.inference_mode(), device.autocast():
                 logits = network(source, inner_only=True)[0]
+            if index > 0:
+                logits = logits[:n_channels]
             probabilities = torch.sigmoid(logits.float()).cpu().numpy()
-            total += turned_back(probabilities, view)[:, *inner]
+            total += turned_back(probabilities[:n_channels], view)[:, *inner]
+            if index == 0 and network.n_embedding > 0:
+                own, embeddings = np.split(embeddings, [network.n_embedding])
+                own[:] = probabilities[n_channels:, *inner]
     if config.two_dimensional:
         total[CHANNELS.index("affinity_z")] = 0
-    return total / np.float32(len(networks) * len(views))
+    total /= np.float32(len(networks) * len(views))
+    return result
+
+
+def count_channels(networks: Sequence[BoundaryNetwork]) -> int:
+    """Return how many channels networks predict together: `CHANNELS` and their embeddings."""
+    return len(CHANNELS) + sum(network.n_embedding for network in networks)
 
 
 def predict_regions(
@@ -180,7 +195,7 @@ def predict_regions(
 
     Args:
         regions: boxes that cover the block without overlap, each with the networks that predict
-            it; all of them see the image beyond their box.
+            it, equally many; all of them see the image beyond their box.
         image: (z, y, x) grey values, anything that can be sliced.
         block: voxels to predict.
         normalisation: of the whole volume.
@@ -188,9 +203,9 @@ def predict_regions(
         views: of `choose_views`.
 
     Returns:
-        (4, z, y, x) float32 probabilities in the order of `boundary_network.CHANNELS`.
+        What `predict_block` returns.
     """
-    result = np.full((len(CHANNELS), *block.shape), np.nan, np.float32)
+    result = np.full((count_channels(regions[0][1]), *block.shape), np.nan, np.float32)
     for region, networks in regions:
         common = block.intersect(region)
         if common.n_voxels > 0:
@@ -221,11 +236,11 @@ def predict_volume(
         block_vox: extent of a block; changes speed and memory, not the result.
 
     Returns:
-        (4, z, y, x) float32 probabilities of the region.
+        What `predict_block` returns, of the region.
     """
     require_image(image)
     region = whole(image.shape) if region is None else region
-    result = np.empty((len(CHANNELS), *region.shape), np.float32)
+    result = np.empty((count_channels(networks), *region.shape), np.float32)
     for block in plan_blocks(region, block_vox):
         result[:, *block.slices_in(region)] = predict_block(
             networks, image, block, normalisation=normalisation, device=device

@@ -1,7 +1,8 @@
 """What every boundary network has in common: its outputs and what its user must know of it.
 
 All triples are z, y, x. Every network predicts a boundary map and the affinities to the −z, −y and
-−x neighbour, each as a channel of its own.
+−x neighbour, each as a channel of its own; some predict a dense embedding beside them: channels
+whose means over two neurons differ.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ class BoundaryNetwork(nn.Module):
     """A network from images to logits; subclasses have a `config` and say what `forward` does."""
 
     config: NetworkConfig
+    n_embedding: int = 0
+    """Channels of the embedding, behind `CHANNELS`.
+
+    Their values in 0..1 are coordinates that the network made up, so only distances say anything,
+    and only between values of one network.
+    """
 
     def forward(self, image: torch.Tensor, inner_only: bool = False) -> torch.Tensor:
         """Return the logits of the channels.
@@ -64,6 +71,6 @@ class BoundaryNetwork(nn.Module):
                 border is felt; else without `lost_vox`.
 
         Returns:
-            (n, 4, z, y, x) logits in the order of `CHANNELS`.
+            (n, 4 + n_embedding, z, y, x) logits, the first in the order of `CHANNELS`.
         """
         raise NotImplementedError

@@ -25,12 +25,12 @@ from analysis.input_error import InputError
 from predict.blockwise import predict_volume
 from predict.blotc import warping_mismatches
 from predict.boundary_loss import boundary_loss
-from predict.boundary_network import BoundaryNetwork, NetworkConfig
+from predict.boundary_network import CHANNELS, BoundaryNetwork, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.compute_device import ComputeDevice
 from predict.learning_rate import one_cycle
 from predict.malis import malis_loss
-from predict.training_loss import label_warp, training_loss, without_rim
+from predict.training_loss import embedding_term, label_warp, training_loss, without_rim
 from predict.training_patches import PatchSampler
 from predict.training_volume import TrainingVolume, targets_in
 
@@ -246,19 +246,22 @@ def evaluate_network(
     Returns:
         val_loss (the cross-entropy of training), val_auc and val_ap of the boundary map, and where
         they are trained val_malis of the affinities, or val_warping: the share of voxels at which
-        the boundary map differs from the labels warped towards it, as in training.
+        the boundary map differs from the labels warped towards it, as in training. Of a network
+        with an embedding also val_embedding, the loss of that.
     """
     structured: list[float] = []
+    embedded: list[float] = []
     losses, sizes, scores, truths = [], [], [], []
     for volume in volumes:
         for box in volume.split.validation:
-            probability = predict_volume(
+            predicted = predict_volume(
                 [network],
                 volume.image,
                 normalisation=volume.normalisation,
                 device=device,
                 region=box,
             )
+            probability, embedding = np.split(predicted, [len(CHANNELS)])
             labels = np.asarray(volume.labels[box.slices])
             target, known = targets_in(
                 labels, volume, training, network.config, volume.mask_in(box)
@@ -271,6 +274,10 @@ def evaluate_network(
             elif training.loss == "blotc":
                 warp = label_warp(network.config, training, class_weights)
                 structured.append(warping_mismatches(probability[0], target, known, warp))
+            if network.n_embedding > 0:
+                parts = torch.from_numpy(labels.astype(np.int64))[None]
+                arrays = (torch.from_numpy(embedding)[None], arrays[1], parts)
+                embedded.append(float(embedding_term(*arrays, training)))
             sizes.append(box.n_voxels)
             scores.append(probability[0][known[0]])
             truths.append(target[0][known[0]] > 0)
@@ -287,6 +294,7 @@ def evaluate_network(
         "val_auc": ranking.auc,
         "val_ap": ranking.average_precision,
         **({name: float(np.average(structured, weights=sizes))} if structured else {}),
+        **({"val_embedding": float(np.average(embedded, weights=sizes))} if embedded else {}),
     }
 
 

@@ -38,7 +38,7 @@ def find_objects(labels: npt.NDArray[np.integer], *, least_voxels: int = LEAST_V
         labels: (z, y, x) integer, 0 is no object.
         least_voxels: smaller parts are none.
     """
-    parts = label_parts(labels, background=0, connectivity=1)
+    parts = np.asarray(label_parts(labels, background=0, connectivity=1))
     counts = np.bincount(parts.ravel())
     kept = counts >= max(1, least_voxels)
     kept[0] = False

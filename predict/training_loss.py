@@ -10,9 +10,10 @@ import torch
 from predict.anisotropy import is_strongly_anisotropic
 from predict.blotc import LabelWarp, blotc_loss, cost_threshold
 from predict.boundary_loss import boundary_loss
-from predict.boundary_network import NetworkConfig
+from predict.boundary_network import CHANNELS, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
 from predict.box import Triple
+from predict.embedding_loss import embedding_loss
 from predict.malis import Malis
 
 
@@ -29,10 +30,11 @@ def training_loss(
 ) -> torch.Tensor:
     """Return what a step lowers: cross-entropy alone, or with a structured loss once it has begun.
 
-    MALIS acts on the affinities alone; cross-entropy goes on training all channels.
+    MALIS acts on the affinities alone; cross-entropy goes on training all channels. The loss of an
+    embedding is added from the first step on.
 
     Args:
-        logits: (n, 4, z, y, x) float of boundary and affinities.
+        logits: (n, 4 + E, z, y, x) float of boundary, affinities and embedding.
         target: (n, 4, z, y, x) float, 0 or 1.
         known: (n, 4, z, y, x) float, 1 where the target is known.
         labels: (n, z, y, x) integer.
@@ -41,6 +43,15 @@ def training_loss(
         training: which loss.
         structured: whether a loss other than cross-entropy has begun.
     """
+    if logits.shape[1] > len(CHANNELS):
+        loss = training_loss(
+            *(logits[:, : len(CHANNELS)], target, known, labels, class_weights),
+            network_config=network_config,
+            training=training,
+            structured=structured,
+        )
+        embedding = torch.sigmoid(logits[:, len(CHANNELS) :])
+        return loss + training.embedding_weight * embedding_term(embedding, known, labels, training)
     if structured and training.loss == "blotc":
         warp = label_warp(network_config, training, class_weights)
         return blotc_loss(logits, target, known, class_weights, warp)
@@ -49,6 +60,25 @@ def training_loss(
         malis = Malis.apply(torch.sigmoid(logits[:, 1:]), labels, known[:, 1:], training.malis_most)
         loss = loss + training.malis_weight * malis
     return loss
+
+
+def embedding_term(
+    embedding: torch.Tensor, known: torch.Tensor, labels: torch.Tensor, training: BoundaryTraining
+) -> torch.Tensor:
+    """Return the loss of an embedding, over what is known.
+
+    Args:
+        embedding: (n, E, z, y, x) float in 0..1.
+        known: (n, 4, z, y, x) float; where the boundary is not known nothing is.
+        labels: (n, z, y, x) integer.
+        training: its margins.
+    """
+    return embedding_loss(
+        embedding,
+        labels * (known[:, 0] > 0),
+        within=training.embedding_within,
+        apart=training.embedding_apart,
+    )
 
 
 def label_warp(

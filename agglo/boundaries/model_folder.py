@@ -25,18 +25,19 @@ from predict.boundary_network import CHANNELS
 from predict.box import Box, Triple
 from predict.folds import fold_parts
 from predict.image_normalisation import ImageNormalisation, Sliceable
+from predict.unet import UNetConfig
 
 MODEL_FILE = "model.json"
 
-MODEL_VERSION = 4
+MODEL_VERSION = 5
 """Raised whenever an older reader would misunderstand the folder.
 
 Version 1 had U-Nets only, trained with cross-entropy, and said neither; version 2 did not know
 masks, types of images or DAWMR networks; networks of 2 and 3 had a `boundary`: null, or the rule by
-which their boundary map was made of affinities.
+which their boundary map was made of affinities; U-Nets of 4 and before had no embedding.
 """
 
-READ_VERSIONS = (1, 2, 3, 4)
+READ_VERSIONS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class BoundaryModel:
     def n_folds(self) -> int:
         """Return the number of folds."""
         return len(self.weights)
+
+    @property
+    def n_embedding(self) -> int:
+        """Return the number of channels of each fold's embedding."""
+        return self.network.embedding if isinstance(self.network, UNetConfig) else 0
 
     def parts_of(self, image: Sliceable) -> tuple[Box, ...] | None:
         """Return the part of a volume that each fold has not seen, None for a volume unseen."""

@@ -43,6 +43,9 @@ class BoundaryConfig:
     """train on every section alone"""
     zero_is_membrane: bool | None = None
     """whether label 0 is membrane (else not labelled); None decides by what the labels touch"""
+    embedding: int = 0
+    """channels of a dense embedding that a unet predicts too, in which neurons differ from their
+    neighbours; 0: none"""
     seed: int = 0
     """seed of initial weights, patches and augmentation"""
 
@@ -56,10 +59,17 @@ def network_for(
         model: kind of network.
         loss: what is minimised; a linear SVM has its own.
         size: of the voxels.
-        config: widths, and whether sections stand alone.
+        config: widths, embedding, and whether sections stand alone.
+
+    Raises:
+        InputError: see the sentence.
     """
     if model not in WIDTHS:
         raise InputError(f"--model: it must be unet, convnet or dawmr, got {model!r}.")
+    if config.embedding < 0:
+        raise InputError(f"--embedding: it must not be negative, got {config.embedding}.")
+    if config.embedding > 0 and model != "unet":
+        raise InputError(f"--embedding: only a unet predicts one, --model is {model}.")
     widths = WIDTHS[model] if config.widths is None else config.widths
     flat = config.two_dimensional
     if model == "convnet":
@@ -81,4 +91,6 @@ def network_for(
             hidden=widths[2],
             two_dimensional=flat,
         )
-    return UNetConfig.for_voxel_size(size, widths=widths, two_dimensional=flat)
+    return UNetConfig.for_voxel_size(
+        size, widths=widths, two_dimensional=flat, embedding=config.embedding
+    )

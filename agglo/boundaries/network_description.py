@@ -23,7 +23,8 @@ def kind_of(network: Network) -> str:
 def network_of(described: dict[str, Any]) -> Network:
     """Return the shape of a network from what `dataclasses.asdict` and `kind_of` said of it.
 
-    Version 1 of model folders knew U-Nets only, and named no kind.
+    Version 1 of model folders knew U-Nets only, and named no kind; before version 5 there were no
+    embeddings.
 
     Raises:
         KeyError, TypeError, ValueError: the description is of no network.
@@ -49,6 +50,7 @@ def network_of(described: dict[str, Any]) -> Network:
         kernels=kernels,
         head_width=described["head_width"],
         in_channels=n_in,
+        embedding=described.get("embedding", 0),
     )
 
 

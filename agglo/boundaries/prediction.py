@@ -1,4 +1,4 @@
-"""Predict boundary maps and affinities of a volume with actors that write their own blocks."""
+"""Predict boundary maps, affinities and embeddings with actors that write their own blocks."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from analysis.input_error import InputError
 from predict import compute_device
 from predict.augmentation import Symmetry
 from predict.blockwise import choose_block, plan_blocks, predict_regions, read_box
+from predict.boundary_network import CHANNELS
 from predict.boundary_training import load_network
 from predict.box import Box, whole
 from predict.image_normalisation import ImageNormalisation
@@ -48,6 +49,9 @@ from predict.views import choose_views
 
 AFFINITIES = "affinities"
 """Name of the affinities inside the output: `V.zarr:affinities`, (3, z, y, x)."""
+
+EMBEDDING = "embedding"
+"""Name of the embedding inside the output, uint8: E channels out of fold, else E of each fold."""
 
 MEASURED_EVERY_S = 20.0
 """An actor measures its matrix rate before its first block and each time it computed so long."""
@@ -105,9 +109,14 @@ class PredictionActor:
             (self.output, AFFINITIES) if self.affinities is None else (self.affinities, MAIN)
         )
         self.output.write(block.start, predicted[0])
-        beside.write((0, *block.start), predicted[1:], name)
+        affinities, embedding = predicted[1 : len(CHANNELS)], predicted[len(CHANNELS) :]
+        beside.write((0, *block.start), affinities, name)
         self.output.sync(block.start, block.shape)
-        beside.sync((0, *block.start), predicted[1:].shape, name)
+        beside.sync((0, *block.start), affinities.shape, name)
+        if len(embedding) > 0:
+            grey = np.rint(255 * embedding).astype(np.uint8)
+            self.output.write((0, *block.start), grey, EMBEDDING)
+            self.output.sync((0, *block.start), grey.shape, EMBEDDING)
         who = f"process {os.getpid()} on {platform.node()}"
         return BlockWork(who, compute_s, self._flop(block), self.matrix_rate)
 
@@ -136,19 +145,23 @@ def predict_boundaries(
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Predict a volume and write its boundary map, with the affinities nested in it.
+    """Predict a volume and write its boundary map, with affinities and embedding nested in it.
 
     A volume that the model does not know is predicted by the mean of its folds. Of a volume that
     trained it each part can be predicted by the fold that saw none of the part's labels
-    (`out_of_fold`), as whoever learns from the map needs it. A Ray session must have been joined.
+    (`out_of_fold`), as whoever learns from the map needs it. The embedding, of a model that has
+    one, is that of the fold then, and else those of all folds one after the other, whose
+    coordinates have nothing to do with each other. A Ray session must have been joined.
 
     Args:
         image: address of the image.
         model: the model folder.
-        out: address of the boundary map; the affinities are `OUT:affinities`.
+        out: address of the boundary map; the affinities are `OUT:affinities`, the embedding is
+            `OUT:embedding`, and the attribute `channels_of` of OUT names the model it is of.
         affinities: address of the affinities, if they are to be a volume of their own instead.
         out_of_fold: predict each part by the fold that did not see it.
-        n_views: predict the image and its mirror images and turns, so many, and take their mean.
+        n_views: predict the image and its mirror images and turns, so many, and take their mean;
+            an embedding is that of the image as it is.
         voxel_size_nm: for a file that states none.
         device: where to compute.
         resume: go on with what an equal run has done that was killed or interrupted. The result
@@ -162,7 +175,11 @@ def predict_boundaries(
     Raises:
         InputError: see the sentence.
     """
-    nested = (AFFINITIES,) if affinities is None else ()
+    trained = read_model(model)
+    nested = (
+        *((AFFINITIES,) if affinities is None else ()),
+        *((EMBEDDING,) if trained.n_embedding > 0 else ()),
+    )
     own = check_output(out, overwrite=overwrite, nested=nested).address
     addresses = [own]
     if affinities is not None:
@@ -171,7 +188,6 @@ def predict_boundaries(
         if inner == outer or inner.file in outer.file.parents or outer.file in inner.file.parents:
             raise InputError(f"--affinities: {affinities} is also --out, or one lies in the other.")
         addresses.append(other)
-    trained = read_model(model)
     volume = open_volume(image, argument="--image", voxel_size_nm=voxel_size_nm)
     normalisation = require_fitting_image(volume, trained, model)
     parts = trained.parts_of(volume)
@@ -205,6 +221,9 @@ def predict_boundaries(
             name: description[name] for name in ("image", "out_of_fold", "n_views", "normalisation")
         },
     }
+    n_embedding = trained.n_embedding * (1 if out_of_fold else trained.n_folds)
+    if n_embedding > 0:
+        attributes["channels_of"] = description["model_content"]
     options: dict[str, Any] = {
         "voxel_size_nm": description["voxel_size_nm"],
         "overwrite": overwrite,
@@ -217,8 +236,10 @@ def predict_boundaries(
         (ledger.resume if resume else ledger.begin)(description)
         options |= {"token": ledger.token, "is_begun": resume}
         try:
-            nested = {AFFINITIES: layout} if affinities is None else {}
-            writers.append(BlockWriter(out, main, nested=nested, **options))
+            layouts = {AFFINITIES: layout} if affinities is None else {}
+            if n_embedding > 0:
+                layouts[EMBEDDING] = ArrayLayout((n_embedding, *volume.shape), np.uint8)
+            writers.append(BlockWriter(out, main, nested=layouts, **options))
             if affinities is not None:
                 writers.append(BlockWriter(affinities, layout, argument="--affinities", **options))
             ledger.record()

@@ -15,7 +15,7 @@ from agglo.progress import console
 
 @dataclass(frozen=True)
 class Command:
-    """Predict a boundary map, with the affinities nested in it.
+    """Predict a boundary map, with affinities nested in it and the embedding of a model with one.
 
     Example: agglo boundaries predict --image em.h5:raw --model model --out boundaries.zarr
     """
@@ -25,7 +25,7 @@ class Command:
     model: Path
     """model folder"""
     out: str
-    """where the boundary map goes; the affinities are OUT:affinities"""
+    """where the boundary map goes; the affinities are OUT:affinities, an embedding OUT:embedding"""
     affinities: str | None = None
     """where the affinities (3, z, y, x) go instead, to the -z, -y and -x neighbour"""
     out_of_fold: bool = False

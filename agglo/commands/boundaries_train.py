@@ -120,8 +120,10 @@ def line_of(record: dict[str, Any]) -> str:
     if "iteration" in record:
         part += f", iteration {record['iteration'] + 1}"
     malis = f"MALIS {record['val_malis']:.4f}, " if "val_malis" in record else ""
+    embedding = f"embedding {record['val_embedding']:.4f}, " if "val_embedding" in record else ""
     warping = f"warping {record['val_warping']:.4f}, " if "val_warping" in record else ""
     return (
         f"{part}, step {record['step']}, validation loss {record['val_loss']:.4f}, {malis}{warping}"
+        f"{embedding}"
         f"AUC {record['val_auc']:.4f}, AP {record['val_ap']:.4f}, {record['seconds']:.0f} s"
     )

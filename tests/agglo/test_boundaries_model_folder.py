@@ -59,9 +59,20 @@ def test_loss_and_channels_are_kept(tmp_path: Path):
     write_model(tmp_path, replace(_model(), loss="malis"))
     assert read_model(tmp_path).loss == "malis"
     described = json.loads((tmp_path / MODEL_FILE).read_text())
-    assert described["version"] == 4
+    assert described["version"] == 5
     assert described["channels"] == list(CHANNELS)
     assert "boundary" not in described["network"]
+
+
+def test_an_embedding_is_kept(tmp_path: Path):
+    network = replace(NETWORK, embedding=3)
+    model = replace(_model(), network=network, weights=(network.build().state_dict(),))
+    write_model(tmp_path, model)
+    again = read_model(tmp_path)
+    assert again.network == network
+    assert again.n_embedding == 3
+    assert _model().n_embedding == 0
+    again.network.build().load_state_dict(again.weights[0])
 
 
 def test_a_convnet_is_kept(tmp_path: Path):
@@ -80,7 +91,7 @@ def test_a_folder_of_version_1_is_read(tmp_path: Path):
     write_model(tmp_path, model)
     file = tmp_path / MODEL_FILE
     described = json.loads(file.read_text())
-    del described["network"]["kind"]
+    del described["network"]["kind"], described["network"]["embedding"]
     del described["channels"], described["loss"]
     file.write_text(json.dumps({**described, "version": 1}))
     again = read_model(tmp_path)
@@ -102,6 +113,7 @@ def _of_version(folder: Path, version: int, kind: str, rule: dict | None) -> Bou
     file = folder / MODEL_FILE
     described = json.loads(file.read_text())
     described["network"]["boundary"] = rule
+    described["network"].pop("embedding", None)
     file.write_text(json.dumps({**described, "version": version}))
     return model
 
@@ -168,7 +180,7 @@ def _damage(folder: Path, what: str) -> None:
     ("what", "message"),
     [
         ("unfinished", "--model: .* has no model.json; its training has not ended"),
-        ("version", "has version 99, but versions 1 to 4 are read here"),
+        ("version", "has version 99, but versions 1 to 5 are read here"),
         ("other", "does not describe a boundary model"),
         ("half_json", "model.json cannot be read"),
         ("missing_key", "model.json is damaged .*normalisation"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -183,6 +185,62 @@ def test_out_of_fold_and_mean_predictions(trained: Path, volume: Path, tmp_path:
             expected = predict_volume(networks, image, **options)
         np.testing.assert_allclose(found, expected, atol=0.02)
         assert score_boundaries(found[0], border_mask(labels)).auc > 0.8
+
+
+def test_an_embedding_is_trained_and_written_beside(volume: Path, tmp_path: Path):
+    model = _train(volume, tmp_path / "model", replace(CONFIG, steps=8, embedding=3))
+    records = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").open()]
+    assert all(record["val_embedding"] > 0 for record in records)
+    image = open_volume(f"{volume}:raw", argument="--image").read()
+    device = choose_device("cpu")
+    networks = [load_network(model.network, weights, device) for weights in model.weights]
+    options = {"normalisation": model.normalisation, "device": device}
+    alone = [predict_volume([network], image, **options) for network in networks]
+    (first, second) = fold_parts(SHAPE, 2)
+    parted = np.concatenate(
+        [alone[0][:, *first.slices], alone[1][:, *second.slices]],
+        axis=2,  # the parts lie side by side along y, the longest axis
+    )
+    digest = hashlib.sha256((tmp_path / "model" / "model.json").read_bytes()).hexdigest()
+    for name, inner, expected, out_of_fold in (
+        ("map.zarr", "map.zarr:embedding", parted[4:], True),
+        ("map.h5:map", "map.h5:embedding", np.concatenate([one[4:] for one in alone]), False),
+    ):
+        out = str(tmp_path / name)
+        predict_boundaries(
+            f"{volume}:raw", tmp_path / "model", out, out_of_fold=out_of_fold, n_views=2
+        )
+        found = open_volume(str(tmp_path / inner), argument="--image")
+        assert found.dtype == np.uint8
+        np.testing.assert_allclose(found.read() / 255, expected, atol=0.02)
+        boundaries = open_volume(out, argument="--boundaries")
+        assert boundaries.attributes["channels_of"] == digest
+        assert expected.std((1, 2, 3)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "embedding", "sentence"),
+    [
+        ("unet", -1, r"--embedding: it must not be negative, got -1\."),
+        ("convnet", 2, r"--embedding: only a unet predicts one, --model is convnet\."),
+        ("dawmr", 2, r"--embedding: only a unet predicts one, --model is dawmr\."),
+    ],
+)
+def test_an_embedding_that_no_network_makes_is_refused(
+    volume: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    embedding: int,
+    sentence: str,
+):
+    words = ["--image", f"{volume}:raw", "--labels", f"{volume}:gt", "--out", tmp_path / "model"]
+    said = agglo(
+        capsys, *("boundaries", "train", *words, "--model", model, "--embedding", embedding)
+    )
+    assert said.status == 2
+    assert re.search(sentence, said.err)
+    assert not (tmp_path / "model").exists()
 
 
 def test_malis_trains_a_boundary_channel_too_and_affinities_go_where_they_are_wanted(

@@ -33,6 +33,7 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6, 8)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
+    "embedding": UNetConfig.for_voxel_size((8, 8, 8), widths=(4, 6), embedding=2),
     "convnet": ConvNetConfig.for_voxel_size((8, 8, 8), widths=(4, 5)),
     "convnet_anisotropic": ConvNetConfig.for_voxel_size((30, 6, 6), widths=(4, 5)),
 }
@@ -110,6 +111,26 @@ def test_inside_a_larger_volume_a_crop_is_predicted_the_same():
     inside = predict_block(networks, image, block, **options)
     whole_volume = predict_volume(networks, image, **options)
     np.testing.assert_allclose(inside, whole_volume[:, *block.slices], atol=1e-5)
+
+
+def test_embeddings_of_networks_stand_one_behind_the_other_and_are_of_the_first_view():
+    first, second = (_network(CONFIGS["embedding"], seed) for seed in (0, 1))
+    image = _image((11, 22, 19))
+    options = {"normalisation": SAME, "device": DEVICE}
+    a, b = (predict_volume([network], image, **options) for network in (first, second))
+    assert a.shape == (6, *image.shape)
+    assert all(channel.std() > 1e-3 for channel in np.concatenate([a, b]))
+    views = choose_views(CONFIGS["embedding"], (8, 8, 8), 3)
+    block = Box((3, 4, 1), (9, 20, 18))
+    for seen in (views[:1], views):
+        both = predict_block([first, second], image, block, views=seen, **options)
+        expected = np.concatenate([(a[:4] + b[:4]) / 2, a[4:], b[4:]])[:, *block.slices]
+        np.testing.assert_allclose(both[4:], expected[4:], atol=1e-5)
+        assert np.allclose(both[:4], expected[:4], atol=1e-5) == (len(seen) == 1)
+    regions = [(Box((0, 0, 0), (11, 12, 19)), [first]), (Box((0, 12, 0), (11, 22, 19)), [second])]
+    parted = predict_regions(regions, image, whole(image.shape), **options)
+    np.testing.assert_allclose(parted[:, :, :12], a[:, :, :12], atol=1e-5)
+    np.testing.assert_allclose(parted[:, :, 12:], b[:, :, 12:], atol=1e-5)
 
 
 def test_several_networks_are_averaged():

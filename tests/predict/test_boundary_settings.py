@@ -23,6 +23,9 @@ SETTINGS = BoundaryTraining((8, 8, 8), steps=8, n_evaluations=4)
         ({"averaging": 1.0}, "averaging must be in 0..1, below 1, got 1.0"),
         ({"blotc_reach_vox": 0.0}, "blotc_reach_vox must be at least 1, got 0.0"),
         ({"malis_weight": 0.0}, "malis_weight must be positive, got 0.0"),
+        ({"embedding_weight": 0.0}, "embedding_weight must be positive, got 0.0"),
+        ({"embedding_within": -0.1}, r"embedding_within must be in 0..1, got -0.1"),
+        ({"embedding_apart": 1.5}, r"embedding_apart must be in 0..1, got 1.5"),
         ({"voxel_size_nm": (1, 1)}, "voxel_size_nm must be three positive numbers"),
     ],
 )

@@ -107,6 +107,18 @@ def test_it_learns_the_walls_it_has_not_seen():
     assert state["step"] == 80
 
 
+def test_an_embedding_learns_beside_the_walls_and_does_not_choose_the_weights():
+    records = []
+    config = replace(NETWORK, embedding=4)
+    training = replace(SETTINGS, steps=80)
+    network, state = _train(training, config, on_evaluation=lambda one, _: records.append(one))
+    assert network.n_embedding == 4
+    assert records[-1]["val_embedding"] < 0.9 * records[0]["val_embedding"]
+    assert best_evaluation(state)["val_ap"] == max(record["val_ap"] for record in records)
+    assert best_evaluation(state)["val_auc"] > 0.9
+    assert "val_embedding" not in _train(SETTINGS)[1]["evaluations"][0]
+
+
 def test_malis_is_added_in_the_second_half_and_learns_the_affinities():
     records = []
     training = replace(MALIS, steps=80, n_evaluations=4, malis_weight=1.0, malis_most=1.0)

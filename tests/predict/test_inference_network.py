@@ -19,6 +19,7 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
+    "embedding": UNetConfig.for_voxel_size((8, 8, 8), widths=(4, 6), embedding=2),
     "convnet": ConvNetConfig.for_voxel_size((8, 8, 8), widths=(4, 5)),
 }
 

@@ -9,6 +9,7 @@ import torch
 from predict.boundary_loss import boundary_loss
 from predict.boundary_settings import BoundaryTraining
 from predict.boundary_targets import boundary_targets
+from predict.embedding_loss import embedding_loss
 from predict.malis import malis_loss
 from predict.training_loss import training_loss
 from predict.unet import UNetConfig
@@ -21,9 +22,13 @@ WEIGHTS = torch.tensor([[0.6, 3.0], [2.0, 0.7], [1.5, 0.8], [1.0, 1.0]])
 
 @pytest.fixture
 def batch() -> Batch:
-    """Return logits, target, known and labels of two patches, some voxels of them unlabelled."""
+    return _batch(side=3)
+
+
+def _batch(side: int) -> Batch:
+    """Return logits, target, known and labels of two patches, some cubes of them unlabelled."""
     rng = np.random.default_rng(0)
-    labels = np.kron(rng.integers(0, 5, (2, 2, 2, 2)), np.ones((1, 3, 3, 3), int))
+    labels = np.kron(rng.integers(0, 5, (2, 2, 2, 2)), np.ones((1, side, side, side), int))
     made = [boundary_targets(one, zero_is_membrane=False, in_section=False) for one in labels]
     target = torch.from_numpy(np.stack([one.target for one in made]))
     known = torch.from_numpy(np.stack([one.known for one in made])).float()
@@ -65,6 +70,28 @@ def test_malis_is_added_on_the_affinities_and_leaves_the_boundary_to_cross_entro
     added = 0.5 * by_affinity * affinities * (1 - affinities)
     assert all(added[:, axis].abs().max() > 0 for axis in range(3))
     torch.testing.assert_close(gradient[:, 1:], plain_gradient[:, 1:] + added)
+
+
+@pytest.mark.parametrize("loss", ["bce", "malis", "blotc"])
+def test_the_loss_of_an_embedding_is_added_and_leaves_the_others_alone(loss):
+    batch = logits, target, known, labels = _batch(side=5)
+    training = replace(TRAINING, loss=loss, embedding_weight=0.7)
+    plain, plain_gradient = _loss_and_gradient(batch, training, structured=True)
+    drawn = torch.from_numpy(np.random.default_rng(1).normal(0, 2, (2, 3, 10, 10, 10)))
+    more = torch.cat([logits, drawn.float()], dim=1)
+    unknown = known.clone()
+    unknown[:, :, :3] = 0
+    found, gradient = _loss_and_gradient((more, target, known, labels), training, structured=True)
+    assert torch.equal(gradient[:, :4], plain_gradient)
+    embedding = more[:, 4:].sigmoid()
+    within, apart = training.embedding_within, training.embedding_apart
+    seen = labels * (known[:, 0] > 0).long()
+    expected = float(embedding_loss(embedding, seen, within=within, apart=apart))
+    assert expected > 0.01
+    assert found == pytest.approx(plain + 0.7 * expected)
+    _, gradient = _loss_and_gradient((more, target, unknown, labels), training, structured=True)
+    assert (gradient[:, 4:, :3] == 0).all()
+    assert gradient[:, 4:, 3:].abs().max() > 0
 
 
 def test_before_malis_begins_all_channels_learn_by_cross_entropy_alone(batch):

@@ -14,6 +14,7 @@ CONFIGS = {
     "anisotropic": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6, 8)),
     "two_dimensional": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), two_dimensional=True),
     "full_resolution": UNetConfig((4, 6), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3), (3, 3, 3))),
+    "embedding": UNetConfig.for_voxel_size((30, 6, 6), widths=(4, 6), embedding=3),
 }
 
 
@@ -53,7 +54,7 @@ def test_inner_only_is_the_inner_box_of_the_whole_output(name):
         whole = network(image)
         inner = network(image, inner_only=True)
     cut = tuple(slice(h, s - h) for h, s in zip(halo.tolist(), shape, strict=True))
-    assert inner.shape == (2, 4, *(2 * stride).tolist())
+    assert inner.shape == (2, 4 + config.embedding, *(2 * stride).tolist())
     torch.testing.assert_close(inner, whole[:, :, *cut], atol=1e-4, rtol=1e-5)
 
 
@@ -85,11 +86,31 @@ def test_two_dimensional_sections_do_not_see_each_other():
     torch.testing.assert_close(stack[:, :, 1:2], alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["isotropic", "full_resolution"])
+def test_an_embedding_leaves_the_other_channels_as_they_are(name):
+    networks = []
+    for n_embedding in (0, 3):
+        torch.manual_seed(1)
+        networks.append(replace(CONFIGS[name], embedding=n_embedding).build().eval())
+    plain, embedding = networks
+    assert (plain.n_embedding, embedding.n_embedding) == (0, 3)
+    own = embedding.state_dict()
+    assert all(torch.equal(weight, own.pop(key)) for key, weight in plain.state_dict().items())
+    assert {key.split(".")[0] for key in own} == {"embed"}
+    image = torch.randn(2, 1, 16, 16, 24)
+    with torch.inference_mode():
+        found = embedding(image)
+        assert found.shape == (2, 7, 16, 16, 24)
+        torch.testing.assert_close(found[:, :4], plain(image))
+    assert (found[:, 4:].std((0, 2, 3, 4)) > 1e-3).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"widths": (4,)}, "one entry a level"),
         ({"widths": (4, 0, 8)}, "widths must be positive"),
+        ({"embedding": -1}, "embedding must not be negative, got -1"),
         ({"kernels": ((3, 3, 3), (5, 3, 3), (3, 3, 3))}, "kernels must be 1 or 3"),
         ({"shrinks": ((2, 2, 2), (2, 4, 2), (2, 2, 2))}, "shrinks must be 1 or 2"),
     ],
