@@ -20,6 +20,7 @@ COMMANDS = {
     ("boundaries", "train"): "train a boundary model, with its folds",
     ("boundaries", "predict"): "predict a boundary map and affinities",
     ("superpixels",): "cut a boundary map into watershed superpixels",
+    ("texture",): "write channels of texture, responses to a dictionary learned without labels",
     ("train",): "train the merge policy by on-policy rollouts on Ray",
     ("search",): "train several configurations of it with several seeds; rank them, keep the best",
     ("segment",): "apply a merge policy; write segmentation and merge tree",

@@ -36,10 +36,10 @@ class TexturePatch:
     dilation: Triple
 
     def __post_init__(self) -> None:
-        if not all(n > 0 and n % 2 for n in self.extent):
-            raise InputError(f"extent must be odd along each axis, got {self.extent}.")
-        if min(self.dilation) < 1:
-            raise InputError(f"dilation must be positive along each axis, got {self.dilation}.")
+        if len(self.extent) != 3 or not all(n > 0 and n % 2 for n in self.extent):
+            raise InputError(f"extent must be odd along z, y and x, got {self.extent}.")
+        if len(self.dilation) != 3 or min(self.dilation) < 1:
+            raise InputError(f"dilation must be positive along z, y and x, got {self.dilation}.")
 
     @classmethod
     def for_voxel_size(cls, voxel_size_nm: Spacing | None) -> TexturePatch:

@@ -45,7 +45,9 @@ def test_windows_are_what_is_around_a_voxel(radius, dilation):
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match=r"extent must be odd along each axis, got \(4, 3, 3\)"):
+    with pytest.raises(InputError, match=r"extent must be odd along z, y and x, got \(4, 3, 3\)"):
         TexturePatch((4, 3, 3), (1, 1, 1))
-    with pytest.raises(InputError, match=r"dilation must be positive along each axis, got \(0,"):
+    with pytest.raises(InputError, match=r"extent must be odd along z, y and x, got \(3, 3\)"):
+        TexturePatch((3, 3), (1, 1, 1))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"dilation must be positive along z, y and x, got \(0,"):
         TexturePatch((3, 3, 3), (0, 1, 1))
