@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from agglo.actor_room import actor_room
 from agglo.block_ledger import BlockLedger
+from agglo.eight_bits import EightBits
 from agglo.pool import ActorPool
 from agglo.progress import progress
 from agglo.texture_file import load_texture, require_free_texture, save_texture
@@ -22,7 +21,6 @@ from agglo.volumes import (
     BlockHandle,
     BlockWriter,
     Kind,
-    Volume,
     VoxelSize,
     check_output,
     open_matching,
@@ -31,7 +29,6 @@ from agglo.volumes import (
 from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
-from envs.quantise import quantise_boundaries, quantise_image
 from predict.augmentation import SAME_SIZE
 from predict.blockwise import DEFAULT_BLOCK, plan_blocks
 from predict.box import Box, Triple, whole
@@ -49,42 +46,6 @@ LEARNED = "dictionary.npz"
 """What was learned, in the folder of the ledger, until the channels are whole."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EightBits:
-    """A volume read as the 8 bits that region graphs are summed in; pickles as its address.
-
-    Attributes:
-        volume: (z, y, x).
-        kind: image or boundaries.
-    """
-
-    volume: Volume
-    kind: Kind
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return the extents."""
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Return the type of what is read."""
-        return np.dtype(np.uint8)
-
-    def __getitem__(self, box: tuple[slice, slice, slice]) -> npt.NDArray[np.uint8]:
-        """Read a box.
-
-        Raises:
-            InputError: where it cannot be read, or values are not those of its kind.
-        """
-        values = self.volume[box]
-        if values.dtype == np.uint8:  # whether a map is a mask of 0 and 1 shows in the whole only
-            return values
-        name = f"{self.volume.argument}: {self.volume.address}"
-        values = require_volume(values, name, self.kind)
-        return quantise_image(values) if self.kind == "image" else quantise_boundaries(values)
 
 
 class TextureActor:

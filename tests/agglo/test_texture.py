@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from agglo import texture as module
-from agglo.texture import CHANNELS_OF, EightBits, make_texture
+from agglo.eight_bits import EightBits
+from agglo.texture import CHANNELS_OF, make_texture
 from agglo.texture_file import load_texture, save_texture
 from agglo.volumes import Kind, open_volume
 from analysis.input_error import InputError
