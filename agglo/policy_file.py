@@ -6,7 +6,7 @@ import io
 import json
 import tokenize
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs.error_calibration import ErrorCalibration
-from envs.features import SHAPE_FEATURE_NAMES
+from envs.feature_layout import feature_names
 from envs.merge_network import MergeNetwork, checked_network, mean_boundary_network
 
 FILE_NAME = "policy.npz"
@@ -35,6 +35,7 @@ class Policy:
         voxel_size_nm: of the training volumes, None if never stated.
         provenance: where it comes from, for people.
         error: what its own expectation of VI stands for; None if that was not measured.
+        made_by: what made the channels it looks at, by group; None where that was not said.
     """
 
     network: MergeNetwork
@@ -43,6 +44,7 @@ class Policy:
     voxel_size_nm: tuple[float, float, float] | None
     provenance: dict[str, Any]
     error: ErrorCalibration | None = None
+    made_by: dict[str, str | None] = field(default_factory=dict)
 
     def baseline(self) -> Policy:
         """Return mean-boundary agglomeration at the threshold of the training shards."""
@@ -59,12 +61,13 @@ def save_policy(folder: Path, policy: Policy) -> Path:
     """Write a policy into its run folder, whole or not at all."""
     about = {
         "version": FORMAT_VERSION,
-        "features": list(SHAPE_FEATURE_NAMES[: policy.network.n_features]),
+        "features": list(feature_names(policy.network.n_features)),
         "threshold": policy.threshold,
         "mean_boundary_threshold": policy.mean_boundary_threshold,
         "voxel_size_nm": policy.voxel_size_nm,
         "provenance": policy.provenance,
         "error": None if policy.error is None else policy.error._asdict(),
+        "made_by": policy.made_by,
     }
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **policy.network._asdict())
@@ -96,7 +99,7 @@ def load_policy(text: str, *, argument: str = "--policy") -> Policy:
                 f"{FORMAT_VERSION}."
             )
         network = checked_network(arrays)
-        if about["features"] != list(SHAPE_FEATURE_NAMES[: network.n_features]):
+        if about["features"] != list(feature_names(network.n_features)):
             raise InputError(f"{argument}: {path} was trained on other features than are computed.")
         size, error = about["voxel_size_nm"], about.get("error")  # files of old have none
         return Policy(
@@ -106,6 +109,7 @@ def load_policy(text: str, *, argument: str = "--policy") -> Policy:
             None if size is None else (float(size[0]), float(size[1]), float(size[2])),
             about["provenance"],
             None if error is None else ErrorCalibration(**error),
+            about.get("made_by", {}),
         )
     except InputError:
         raise

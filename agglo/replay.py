@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agglo.channel_volumes import read_channels, require_fitting_channels
 from agglo.policy_file import Policy
 from agglo.volumes import VoxelSize, open_matching, require_volume
 from analysis.contingency import contingency_table
@@ -22,6 +23,8 @@ from analysis.replay import (
 )
 from analysis.segmentation_scores import score_segmentation
 from envs import statistics as st
+from envs.channel_sums import with_channels
+from envs.channels import NO_CHANNELS, Channels
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.rollout import Episode, play_episode
 from envs.truth_rows import NO_TRUTH, truth_table
@@ -49,6 +52,7 @@ def record_episode(
     superpixels: npt.NDArray[np.integer],
     labels: npt.NDArray[np.integer] | None = None,
     *,
+    channels: Channels = NO_CHANNELS,
     section: int | None = None,
     threshold: float | None = None,
     voxel_size_nm: VoxelSize | None = None,
@@ -64,6 +68,7 @@ def record_episode(
         boundaries: (z, y, x) float in [0, 1], 1 = boundary.
         superpixels: (z, y, x) integer, 0 = none.
         labels: (z, y, x) integer truth, 0 = not known; without, the recording has no errors.
+        channels: (c, z, y, x) each, that the policy looks at.
         section: z of the section that is kept; the middle one if not given.
         threshold: key below which the policy stops; the policy's own if not given.
         voxel_size_nm: edges of a voxel; those of the policy's training volumes if not given.
@@ -81,6 +86,8 @@ def record_episode(
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=size or (1.0, 1.0, 1.0)
     )
+    if channels is not NO_CHANNELS:
+        graph = with_channels(graph, superpixels, boundaries, channels)
     truth = NO_TRUTH if labels is None else truth_table(graph.ids, superpixels, labels)
     episode = play_episode(graph, policy.network, truth=truth, threshold=-np.inf)
     places, faces = _places(graph, episode.merges)
@@ -109,6 +116,8 @@ def record_volumes(
     superpixels: str,
     labels: str | None = None,
     *,
+    texture: str | None = None,
+    embedding: str | None = None,
     section: int | None = None,
     threshold: float | None = None,
     voxel_size_nm: VoxelSize | None = None,
@@ -123,14 +132,18 @@ def record_volumes(
         "--boundaries": boundaries,
         "--superpixels": superpixels,
         "--labels": labels,
+        "--texture": texture,
+        "--embedding": embedding,
     }
     volumes, size = open_matching(texts, voxel_size_nm)
+    require_fitting_channels(policy, volumes)
     return record_episode(
         policy,
         require_volume(volumes["--image"], "--image", "image"),
         require_volume(volumes["--boundaries"], "--boundaries", "boundaries"),
         require_volume(volumes["--superpixels"], "--superpixels", "superpixels"),
         None if labels is None else require_volume(volumes["--labels"], "--labels", "labels"),
+        channels=read_channels(volumes),
         section=section,
         threshold=threshold,
         voxel_size_nm=size,

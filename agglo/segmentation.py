@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agglo.channel_volumes import read_channels, require_fitting_channels
 from agglo.doubt_file import doubts_path_of, save_doubts
 from agglo.policy_file import Policy
 from agglo.volumes import (
@@ -27,6 +28,8 @@ from agglo.volumes.source import DAMAGE
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs import statistics as st
+from envs.channel_sums import with_channels
+from envs.channels import NO_CHANNELS
 from envs.error_calibration import membrane_share
 from envs.expected_error import expected_error, rank_doubts
 from envs.merge_tree import MergeTree, relabel
@@ -41,6 +44,8 @@ def segment_volume(
     superpixels: str,
     out: str,
     *,
+    texture: str | None = None,
+    embedding: str | None = None,
     threshold: float | None = None,
     voxel_size_nm: VoxelSize | None = None,
     overwrite: bool = False,
@@ -57,6 +62,8 @@ def segment_volume(
         boundaries: address of its boundary map.
         superpixels: address of its superpixels.
         out: address of the segmentation, uint64, a segment named by its smallest superpixel.
+        texture: address of its texture channels, if the policy looks at any.
+        embedding: address of its embedding, if the policy looks at one.
         threshold: lowest key that is merged; the policy's own if not given.
         voxel_size_nm: for volumes that state none.
         overwrite: replace outputs that exist.
@@ -69,8 +76,15 @@ def segment_volume(
     tree_path = tree_path_of(out)
     check_output(out, overwrite=overwrite)
     require_free_tree(tree_path, overwrite=overwrite)
-    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
+    texts = {
+        "--image": image,
+        "--boundaries": boundaries,
+        "--superpixels": superpixels,
+        "--texture": texture,
+        "--embedding": embedding,
+    }
     volumes, stated = open_matching(texts, voxel_size_nm)
+    require_fitting_channels(policy, volumes)
     size = stated or policy.voxel_size_nm
     labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
     map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")
@@ -80,6 +94,9 @@ def segment_volume(
         map_,
         voxel_size_nm=size or (1.0, 1.0, 1.0),
     )
+    channels = read_channels(volumes)
+    if channels is not NO_CHANNELS:
+        graph = with_channels(graph, labels, map_, channels)
     tree = MergeTree.of_episode(graph.ids, play_episode(graph, policy.network, threshold=-np.inf))
     cut = policy.threshold if threshold is None else threshold
     clusters = tree.cut(cut)

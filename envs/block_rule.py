@@ -20,6 +20,7 @@ from envs import statistics as st
 from envs.confluent_rule import best_edge, give_keys
 from envs.edge_queue import start_queue
 from envs.features import CONTACT_COLUMNS
+from envs.graph_sum import stacked
 from envs.merge_state import GONE, N_SCORES, NODE, NOTE, SMALLEST, MergeState, blank_state, is_stale
 from envs.region_graph import RegionGraph
 from envs.scorers import Policy, scorer_of
@@ -89,7 +90,7 @@ def joined_residue(parts: list[Residue], between: Residue) -> Residue:
             regions that are in a part already are taken from there.
     """
     ids = np.concatenate([part.graph.ids for part in parts])
-    regions = np.concatenate([part.graph.regions for part in parts])
+    regions = stacked([part.graph.regions for part in parts])
     by_id = np.argsort(ids)
     ids, regions = ids[by_id], regions[by_id]
     everything = [*parts, between]
@@ -102,7 +103,7 @@ def joined_residue(parts: list[Residue], between: Residue) -> Residue:
             ids,
             regions,
             edges,
-            np.concatenate([part.graph.contacts for part in everything])[order],
+            stacked([part.graph.contacts for part in everything])[order],
             between.graph.voxel_size_nm,
         ),
         np.concatenate([part.key for part in everything])[order],
@@ -174,12 +175,14 @@ def _left_of(
     ends = state.links[:, NODE].reshape(-1, 2)
     place = np.full(graph.n_regions, -1, np.int32)
     place[roots] = np.arange(len(roots))
-    contacts = np.zeros((len(left), st.N_CONTACT_STATISTICS), np.int64)
+    contacts = np.zeros((len(left), graph.contacts.shape[1]), np.int64)
     contacts[:, CONTACT_COLUMNS] = state.contacts[left]
     bins = contacts[:, st.CONTACT_HISTOGRAM : st.CONTACT_HISTOGRAM + st.N_BINS]
     bins[:, 0] = contacts[:, st.AREA] - bins.sum(1)
     if len(state.positions):
-        contacts[:, st.CONTACT_POSITION :] = state.positions[left]
+        contacts[:, st.CONTACT_POSITION : st.N_CONTACT_STATISTICS] = state.positions[left]
+    if len(state.channels):
+        contacts[:, st.N_CONTACT_STATISTICS :] = state.channels[left]
     stale = np.array([is_stale(state.links, state.places, edge) for edge in left], np.bool_)
     return (
         RegionGraph(

@@ -3,9 +3,9 @@
 Features come in groups. `region_row` is the part that depends on one region, with what else is
 needed of it, and is recomputed only when that region changes; `candidate_features` assembles the
 vector of an edge: contact, smaller region, larger region, their relation and, where the network
-asks for it, shape (most of that in `envs.morphology`). The smaller region comes first; equal sizes
-are ordered by smallest member, so the vector does not depend on the order of merges. Probabilities
-and grey values are scaled to 0..1.
+asks for it, shape (most of that in `envs.morphology`); channels follow (`envs.channel_features`).
+The smaller region comes first; equal sizes are ordered by smallest member, so the vector does not
+depend on the order of merges. Probabilities and grey values are scaled to 0..1.
 """
 
 from __future__ import annotations
@@ -98,8 +98,10 @@ _RATIO_BOUND = 1.3e7
 """6 n^(1/3) of such a number: surface over size^(2/3) of single voxels strewn about."""
 
 
-def feature_bounds(n_features: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return lower and upper bounds of the features, (F,) float32 each."""
+def statistic_bounds(
+    n_features: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return lower and upper bounds of the first features, (F,) float32 each."""
     low = np.zeros(n_features, np.float32)
     high = np.ones(n_features, np.float32)
     for i, name in enumerate(SHAPE_FEATURE_NAMES[:n_features]):
@@ -177,7 +179,7 @@ def candidate_features(
         large: index of the larger region.
         edge: index of their contact.
         voxel_size: (3,) float64, nm.
-        out_features: (N_FEATURES,) or (N_SHAPE_FEATURES,) float32.
+        out_features: (N_FEATURES,), or (N_SHAPE_FEATURES,) or more, float32.
     """
     area = float(contacts[edge, st.AREA])
     per_face = 1.0 / area

@@ -41,7 +41,7 @@ def added_up(tables: Sequence[SumTable]) -> SumTable:
         tables: one at least, all of one width.
     """
     keys = np.concatenate([table.keys for table in tables])
-    sums = np.concatenate([table.sums for table in tables])
+    sums = stacked([table.sums for table in tables])
     order = np.lexsort(keys.T[::-1])
     keys = keys[order]
     is_first = np.ones(len(keys), np.bool_)
@@ -49,6 +49,15 @@ def added_up(tables: Sequence[SumTable]) -> SumTable:
     starts = np.flatnonzero(is_first)
     total = np.add.reduceat(sums[order], starts, axis=0) if len(starts) else sums
     return SumTable(keys[starts], total)
+
+
+def stacked(sums: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Put rows of sums together; what has no row need not have the columns of the others.
+
+    Args:
+        sums: one at least.
+    """
+    return np.concatenate([one for one in sums if len(one)] or sums[:1])
 
 
 def graph_of_tables(

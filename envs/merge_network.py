@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from envs.features import FEATURE_NAMES, N_FEATURES, N_SHAPE_FEATURES
+from envs.feature_layout import layout_of
+from envs.features import FEATURE_NAMES, N_FEATURES
 from envs.vector_layer import (
     LANES,
     ROWS,
@@ -62,12 +63,10 @@ def checked_network(arrays: dict[str, npt.NDArray]) -> MergeNetwork:
         network = MergeNetwork(
             **{name: np.array(arrays[name], np.float32, order="C") for name in MergeNetwork._fields}
         )
-    f = network.mean.shape[0] if network.mean.ndim == 1 else -1
-    if f not in (N_FEATURES, N_SHAPE_FEATURES):
-        raise ValueError(
-            f"network looks at {network.mean.shape} features; "
-            f"this version computes {N_FEATURES} or, with shape, {N_SHAPE_FEATURES}"
-        )
+    if network.mean.ndim != 1:
+        raise ValueError(f"network array mean has shape {network.mean.shape}, not (F,)")
+    f = len(network.mean)
+    layout_of(f)
     if network.w1.ndim != 3 or network.w2.ndim != 3 or 0 in network.w1.shape + network.w2.shape:
         raise ValueError(
             f"network arrays w1 and w2 have shapes {network.w1.shape} and {network.w2.shape}, "

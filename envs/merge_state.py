@@ -17,7 +17,9 @@ import numpy.typing as npt
 from numba import njit
 
 from envs import statistics as st
+from envs.channel_features import channel_features
 from envs.edge_queue import EdgeQueue, start_queue
+from envs.feature_layout import FeatureLayout, layout_of
 from envs.features import (
     CONTACT_COLUMNS,
     N_ROW,
@@ -80,6 +82,8 @@ class MergeState(NamedTuple):
         regions: (R, S) int64 sums; those of a region that was merged away are meaningless.
         contacts: (E, 16) int64 sums, the columns `CONTACT_COLUMNS` of `envs.statistics`.
         positions: (E, 9) int64 sums of position; (0, 9) if no feature asks for them.
+        channels: (E, C) int64 sums of channels (`envs.channels`); (0, C) likewise.
+        n_channels: (2,) int64, channels of texture and of the embedding that there are sums of.
         clear_regions: (R, S) int64 sums as a second look shows them; (0, S) if there is none.
         clear_contacts: (E, 16) int64, or (0, 16).
         n_clear: (R,) int64 voxels of a region that were imaged again.
@@ -99,6 +103,8 @@ class MergeState(NamedTuple):
     regions: npt.NDArray[np.int64]
     contacts: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
+    channels: npt.NDArray[np.int64]
+    n_channels: npt.NDArray[np.int64]
     clear_regions: npt.NDArray[np.int64]
     clear_contacts: npt.NDArray[np.int64]
     n_clear: npt.NDArray[np.int64]
@@ -146,21 +152,31 @@ def blank_state(
             effect on results.
 
     Raises:
-        ValueError: where `clear` has other regions or contacts than `graph`.
+        ValueError: where `clear` has other regions or contacts than `graph`, or channels are looked
+            at that the graph has not, or that a second look would have to show.
     """
     if clear is not None and not (
         np.array_equal(clear.ids, graph.ids) and np.array_equal(clear.edges, graph.edges)
     ):
         raise ValueError("a second look must show the regions and contacts of the first")
+    layout = layout_of(n_features)
     r, e = graph.n_regions, graph.n_edges
+    if layout.has_channels and e:
+        _require_channels(graph, layout, clear)
     links = np.full((2 * e, 3), -1, np.int32)
     links[:, NODE] = np.asarray(graph.edges).reshape(-1)
     links[:, NOTE] = 0
-    has_shape = n_features == N_SHAPE_FEATURES
     state = MergeState(
         regions=np.array(graph.regions, np.int64),
         contacts=_lines(graph.contacts),
-        positions=np.array(graph.contacts[: e * has_shape, st.CONTACT_POSITION :], np.int64),
+        positions=np.array(
+            graph.contacts[: e * layout.has_shape, st.CONTACT_POSITION : st.N_CONTACT_STATISTICS],
+            np.int64,
+        ),
+        channels=np.array(
+            graph.contacts[: e * layout.has_channels, st.N_CONTACT_STATISTICS :], np.int64
+        ),
+        n_channels=np.array(graph.n_channels, np.int64),
         clear_regions=np.array((graph.regions[:0] if clear is None else clear.regions), np.int64),
         clear_contacts=_lines(graph.contacts[:0] if clear is None else clear.contacts),
         n_clear=np.zeros(r, np.int64),
@@ -181,6 +197,19 @@ def blank_state(
     for u in np.flatnonzero(state.places[:, DEGREE] > hub_degree):
         make_hub(links, state.places, state.slots, u)
     return state
+
+
+def _require_channels(graph: RegionGraph, layout: FeatureLayout, clear: RegionGraph | None) -> None:
+    """Refuse a graph without the channels that are looked at."""
+    texture, embedding = graph.n_channels
+    if layout.n_texture not in (0, texture):
+        raise ValueError(
+            f"{layout.n_texture} channels of texture are looked at, but the graph has {texture}"
+        )
+    if layout.has_embedding and not embedding:
+        raise ValueError("an embedding is looked at, but the graph has none")
+    if clear is not None:
+        raise ValueError("channels are looked at, which a second look does not show")
 
 
 def _lines(contacts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -250,6 +279,17 @@ def see(state, edge):
         state.voxel_size,
         state.features,
     )
+    if len(state.features) > N_SHAPE_FEATURES:
+        channel_features(
+            state.regions,
+            state.contacts,
+            state.channels,
+            state.n_channels,
+            small,
+            large,
+            edge,
+            state.features,
+        )
 
 
 @njit(cache=True, inline="always")

@@ -13,7 +13,7 @@ from numba import njit
 
 from envs import statistics as st
 from envs.dynamics import Dynamics
-from envs.features import SHAPE_FEATURE_NAMES, feature_bounds
+from envs.feature_layout import feature_bounds, feature_names
 from envs.merge_state import ordered_ends, see
 
 CANDIDATE_NAMES = ("key", "share of smaller imaged again")
@@ -91,7 +91,7 @@ class CandidateObservation:
 
 def candidate_names(n_features: int) -> tuple[str, ...]:
     """Return the names of the columns of `candidates`."""
-    return (*SHAPE_FEATURE_NAMES[:n_features], *CANDIDATE_NAMES)
+    return (*feature_names(n_features), *CANDIDATE_NAMES)
 
 
 @lru_cache

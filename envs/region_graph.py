@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from analysis.input_error import InputError
 from envs import statistics as st
+from envs.channels import NO_COUNTS, ChannelCounts, count_channels
 from envs.label_table import number_labels, plain_labels, read_only
 from envs.quantise import quantise_boundaries, quantise_image
 from envs.voxel_sums import BIN_OF_VALUE, sum_volume
@@ -30,10 +31,10 @@ class RegionGraph:
 
     Attributes:
         ids: (R,) uint64, superpixel id of each region, ascending; never 0.
-        regions: (R, N_REGION_STATISTICS) int64, columns of `envs.statistics`.
+        regions: (R, S) int64, columns of `envs.statistics`, then of `envs.channels` if there are.
         edges: (E, 2) int32, indices into `ids`, u < v, in lexicographic order. Their order is the
             strict order of ties of the merge rule.
-        contacts: (E, N_CONTACT_STATISTICS) int64, columns of `envs.statistics`.
+        contacts: (E, C) int64, likewise.
         voxel_size_nm: edge lengths of a voxel.
     """
 
@@ -44,10 +45,12 @@ class RegionGraph:
     voxel_size_nm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.regions.shape != (len(self.ids), st.N_REGION_STATISTICS):
+        if self.regions.ndim != 2 or len(self.regions) != len(self.ids):
             raise ValueError(f"regions has shape {self.regions.shape} for {len(self.ids)} ids")
-        if self.contacts.shape != (len(self.edges), st.N_CONTACT_STATISTICS):
+        if self.contacts.ndim != 2 or len(self.contacts) != len(self.edges):
             raise ValueError(f"contacts has shape {self.contacts.shape}, edges {self.edges.shape}")
+        if len(self.edges):
+            count_channels(self.regions.shape[1], self.contacts.shape[1])
         if len(self.edges) and not (
             (self.edges[:, 0] < self.edges[:, 1]).all()
             and self.edges.min() >= 0
@@ -64,6 +67,13 @@ class RegionGraph:
     def n_edges(self) -> int:
         """Return the number of contacts."""
         return len(self.edges)
+
+    @property
+    def n_channels(self) -> ChannelCounts:
+        """Return which channels the sums hold; none where there is no contact to look at."""
+        if not len(self.edges):
+            return NO_COUNTS
+        return count_channels(self.regions.shape[1], self.contacts.shape[1])
 
 
 def dense_labels(

@@ -74,6 +74,7 @@ def merge(state, edge):
     """
     links, places, key, slots = state.links, state.places, state.key, state.slots
     regions, contacts, positions = state.regions, state.contacts, state.positions
+    channels = state.channels
     clear_regions, clear_contacts = state.clear_regions, state.clear_contacts
     kept, gone = links[2 * edge, NODE], links[2 * edge + 1, NODE]
     if places[kept, DEGREE] < places[gone, DEGREE]:
@@ -135,6 +136,9 @@ def merge(state, edge):
             if len(positions):
                 for k in range(9):
                     positions[survivor, k] += positions[absorbed, k]
+            if len(channels):
+                for k in range(channels.shape[1]):
+                    channels[survivor, k] += channels[absorbed, k]
             if len(clear_contacts):
                 for k in range(N_CONTACT_COLUMNS):
                     clear_contacts[survivor, k] += clear_contacts[absorbed, k]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from agglo.blocks.routes import Parcel
 from envs.block_rule import Residue, agglomerate_block, joined_residue, unmerged_residue
-from envs.graph_sum import SumTable, graph_of_tables
+from envs.graph_sum import SumTable, graph_of_tables, stacked
 from envs.region_graph import RegionGraph
 from envs.scorers import Policy
 
@@ -73,7 +73,7 @@ def joined_graph(
     order = np.argsort(ids)
     ends = np.unique(contacts.keys)
     place = order[np.searchsorted(ids[order], ends)]
-    regions = np.concatenate([child.residue.graph.regions for child in children])
+    regions = stacked([child.residue.graph.regions for child in children])
     between = graph_of_tables(SumTable(ends[:, None], regions[place]), contacts, voxel_size_nm)
     residue = joined_residue(
         [child.residue for child in children], unmerged_residue(between, policy)

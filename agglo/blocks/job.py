@@ -36,6 +36,7 @@ class BlockJob:
         image: the image.
         boundaries: its boundary map.
         superpixels: its superpixels; None: they are made, by `watershed`.
+        channels: volumes of channels by argument, those that the policy looks at.
         watershed: parameters, if superpixels are made.
         output: the segmentation, with the superpixels nested in it if they are made.
         folder: where tables go.
@@ -49,6 +50,7 @@ class BlockJob:
     image: Volume
     boundaries: Volume
     superpixels: Volume | None
+    channels: dict[str, Volume]
     watershed: WatershedConfig
     output: BlockHandle
     folder: Path

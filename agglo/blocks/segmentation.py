@@ -22,6 +22,7 @@ from agglo.blocks.stages import WrongAsAWholeError, run_stages
 from agglo.blocks.superpixel_sizes import gather_sizes
 from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
+from agglo.channel_volumes import OPTIONS, require_fitting_channels
 from agglo.doubt_file import doubts_path_of
 from agglo.policy_file import Policy
 from agglo.segmentation import keep_doubts, require_free_tree, save_tree, tree_path_of
@@ -56,6 +57,8 @@ def segment_in_blocks(
     out: str,
     *,
     block_vox: Triple,
+    texture: str | None = None,
+    embedding: str | None = None,
     threshold: float | None = None,
     voxel_size_nm: VoxelSize | None = None,
     n_levels: int = 1,
@@ -76,6 +79,8 @@ def segment_in_blocks(
         superpixels: address of its superpixels, or None.
         out: address of the segmentation.
         block_vox: z, y, x of a block.
+        texture: address of its texture channels, if the policy looks at any.
+        embedding: address of its embedding, if the policy looks at one.
         threshold: lowest key that is merged; the policy's own if not given.
         voxel_size_nm: for volumes that state none.
         n_levels: resolutions of the segmentation, each half the one before.
@@ -98,10 +103,18 @@ def segment_in_blocks(
     own = check_output(out, overwrite=overwrite, nested=nested).address
     tree_path = tree_path_of(out)
     require_free_tree(tree_path, overwrite=overwrite or resume)
-    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
+    texts = {
+        "--image": image,
+        "--boundaries": boundaries,
+        "--superpixels": superpixels,
+        "--texture": texture,
+        "--embedding": embedding,
+    }
     volumes, stated = open_matching(texts, voxel_size_nm)
+    require_fitting_channels(policy, volumes)
     for name, volume in volumes.items():
-        if len(volume.shape) != 3 or 0 in volume.shape:
+        n_axes = 4 if _KINDS[name] == "channels" else 3
+        if len(volume.shape) != n_axes or 0 in volume.shape:
             require_volume(volume, name, _KINDS[name])
     size = stated or policy.voxel_size_nm
     depth, height, width = volumes["--image"].shape
@@ -150,6 +163,7 @@ def segment_in_blocks(
                 volumes["--image"],
                 volumes["--boundaries"],
                 volumes.get("--superpixels"),
+                {name: volumes[name] for name in OPTIONS if name in volumes},
                 watershed,
                 writer.handle,
                 (ledger.path / TABLES).absolute(),
@@ -183,6 +197,8 @@ _KINDS: dict[str, Any] = {
     "--image": "image",
     "--boundaries": "boundaries",
     "--superpixels": "superpixels",
+    "--texture": "channels",
+    "--embedding": "channels",
 }
 
 

@@ -32,7 +32,9 @@ from agglo.blocks.shard import read_shard, write_shard
 from agglo.blocks.superpixel_sizes import sizes_of
 from agglo.blocks.superpixels import block_superpixels
 from agglo.blocks.work import TaskWork, WorkMeter
+from agglo.channel_volumes import read_channels
 from envs import statistics as st
+from envs.channel_sums import with_channels
 from envs.halved_labels import halve_labels
 from envs.merge_tree import relabel
 from envs.region_graph import RegionGraph, build_region_graph, core_with_rim
@@ -66,15 +68,18 @@ def make_superpixels(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
 def sum_block(job: BlockJob, block: int, _: Sequence[int] = ()) -> None:
     """Sum a block's voxels and faces."""
     read, core = core_with_rim(job.tree.box(block).slices, job.tree.shape)
-    boundaries = job.read_boundaries(read)
+    boundaries, superpixels = job.read_boundaries(read), job.read_superpixels(read)
     graph = build_region_graph(
-        job.read_superpixels(read),
+        superpixels,
         job.read_image(read),
         boundaries,
         voxel_size_nm=job.voxel_size_nm,
         origin_vox=(read[0].start, read[1].start, read[2].start),
         core=core,
     )
+    if job.channels:
+        channels = read_channels(job.channels, read)
+        graph = with_channels(graph, superpixels, boundaries, channels, core=core)
     arrays = {
         "ids": graph.ids,
         "regions": graph.regions,

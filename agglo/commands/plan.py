@@ -14,6 +14,7 @@ from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
 from analysis.input_error import InputError
+from envs.feature_layout import layout_of
 from predict.box import Triple
 
 Voxels = Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")]
@@ -129,8 +130,14 @@ class Command:
         assert self.policy is not None
         assert self.crop is not None
         assert self.blocks is not None
+        policy = load_policy(self.policy)
+        if layout_of(policy.network.n_features).has_channels:
+            raise InputError(
+                f"--policy: {self.policy} looks at channels; segment a part with agglo segment "
+                "--blocks --json RESULTS and give --measured RESULTS instead."
+            )
         measured, whole = measure_crop(
-            load_policy(self.policy),
+            policy,
             {
                 "--image": self.image,
                 "--boundaries": self.boundaries,

@@ -39,6 +39,10 @@ class Command:
     """merge down to this score instead of the policy's own threshold: more merges below it"""
     baseline: bool = False
     """record mean-boundary agglomeration instead, as `agglo segment --baseline` applies it"""
+    texture: str | None = None
+    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    embedding: str | None = None
+    """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     overwrite: bool = False
@@ -58,6 +62,8 @@ class Command:
             self.boundaries,
             self.superpixels,
             self.labels,
+            texture=None if self.baseline else self.texture,
+            embedding=None if self.baseline else self.embedding,
             section=self.section,
             threshold=self.threshold,
             voxel_size_nm=self.voxel_size_nm,

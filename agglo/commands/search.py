@@ -44,6 +44,10 @@ class Command:
     """what the result depends on"""
     actors: int | None = None
     """rollout actors, whose number does not change the result; one for each CPU if not given"""
+    texture: tuple[str, ...] = ()
+    """their texture channels, of `agglo texture`, if --features look at texture"""
+    embedding: tuple[str, ...] = ()
+    """their embedding, of `agglo boundaries predict`, if --features look at one"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     resume: bool = False
@@ -60,7 +64,9 @@ class Command:
         if self.actors is not None and self.actors < 1:
             raise InputError(f"--actors must be at least 1, not {self.actors}.")
         volumes, shapes = open_sets(
-            self.image, self.boundaries, self.superpixels, self.labels, self.voxel_size_nm
+            *(self.image, self.boundaries, self.superpixels, self.labels, self.voxel_size_nm),
+            texture=self.texture,
+            embedding=self.embedding,
         )
         n_trials = n_candidates * n_seeds
         with ray_session(), progress("search", n_trials + n_seeds) as bar:

@@ -54,6 +54,10 @@ class Command:
     """lowest score that is merged, instead of the policy's own threshold; lower merges more"""
     baseline: bool = False
     """apply mean-boundary agglomeration instead, its threshold from the policy's training shards"""
+    texture: str | None = None
+    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    embedding: str | None = None
+    """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     overwrite: bool = False
@@ -84,6 +88,12 @@ class Command:
             )
         if self.json:
             write_json(self.json, results)
+
+    def _channels(self) -> dict[str, str | None]:
+        """Return the channels that are read; of the baseline none."""
+        if self.baseline:
+            return {}
+        return {"texture": self.texture, "embedding": self.embedding}
 
     def _block_vox(self) -> tuple[int, int, int] | None:
         """Return the size of a block, if there are to be blocks."""
@@ -116,6 +126,7 @@ class Command:
             self.boundaries,
             self.superpixels,
             self.out,
+            **self._channels(),
             threshold=self.threshold,
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
@@ -136,6 +147,7 @@ class Command:
                 self.superpixels,
                 self.out,
                 block_vox=block_vox,
+                **self._channels(),
                 threshold=self.threshold,
                 voxel_size_nm=self.voxel_size_nm,
                 n_levels=self.levels,

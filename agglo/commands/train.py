@@ -19,6 +19,7 @@ from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import open_sets
 from analysis.input_error import InputError
+from envs.feature_groups import CHANNEL_GROUPS
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,10 @@ class Command:
     staleness: int = 0
     """versions that the network of an episode may be old: with more than 0 actors play on while the
     learner fits, and the result is no longer the same bit for bit"""
+    texture: tuple[str, ...] = ()
+    """their texture channels, of `agglo texture`, if --features look at texture"""
+    embedding: tuple[str, ...] = ()
+    """their embedding, of `agglo boundaries predict`, if --features look at one"""
     voxel_size_nm: VoxelSizeNm = None
     """edges of a voxel (z y x) where the files state none"""
     resume: bool = False
@@ -66,10 +71,15 @@ class Command:
         require_lasting(self.out)
         if self.tensorboard:
             require_tensorboard()
+        for group in CHANNEL_GROUPS:
+            if getattr(self, group) and group not in self.config.learner.features:
+                raise InputError(f"--{group} was given, but --features do not name {group}.")
         if self.actors is not None and self.actors < 1:
             raise InputError(f"--actors must be at least 1, not {self.actors}.")
         volumes, shapes = open_sets(
-            self.image, self.boundaries, self.superpixels, self.labels, self.voxel_size_nm
+            *(self.image, self.boundaries, self.superpixels, self.labels, self.voxel_size_nm),
+            texture=self.texture,
+            embedding=self.embedding,
         )
         with ray_session(), progress("training", self.config.n_rounds) as bar:
 

@@ -118,7 +118,7 @@ def search_policies(
     candidates = search.candidates()
     shards = cut_shards(shapes, search.shard_vox)
     training, validation = divide_shards(shards, search.validation_share, search.seed)
-    stated = {"search": asdict(search), "volumes": [list(v) for v in volumes], "shapes": shapes}
+    stated = {"search": asdict(search), "volumes": [v.stated() for v in volumes], "shapes": shapes}
     n_played = max(
         len(played_shards(shards, shapes, candidate.with_seed(search.seed)))
         for candidate in candidates

@@ -76,7 +76,7 @@ class FittedQ:
     ) -> Lesson:
         """Fit the rescaled targets."""
         y = targets.astype(np.float32)
-        looked_at = is_looked_at(self._config.features)
+        looked_at = is_looked_at(self._config.features, features.shape[1])
         network = fit_regression(features, y, self._config, seed, like=like, looked_at=looked_at)
         loss = float(np.mean((logits_of(network, features) - y) ** 2))
         record = {"decisions": len(y), "loss": loss, "target_variance": float(y.var())}

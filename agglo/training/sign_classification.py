@@ -58,7 +58,7 @@ def classify(
     features: npt.NDArray[np.float32] = decisions["features"]
     if networks and not len(features):
         return Lesson({}, networks[-1], {"decisions": 0, "loss": 0.0, "accuracy": 1.0})
-    looked_at = is_looked_at(config.features)
+    looked_at = is_looked_at(config.features, features.shape[1])
     mean, scale = networks[0][:2] if networks else standardisation(features, looked_at)
     network, scores = fit_network(features, decisions["is_good"], mean, scale, config, seed)
     return Lesson({}, network, {"decisions": len(features), **scores})

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from agglo.channel_volumes import KnownChannels, know_channels
 from agglo.policy_file import Policy, save_policy
 from agglo.pool import ActorPool
 from agglo.run_folder import RunFolder
@@ -48,8 +49,10 @@ from agglo.training.threshold import best_threshold
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
+from envs.channel_sums import blank_channels
 from envs.error_calibration import Estimate, fit_calibration
 from envs.feature_groups import n_features_of
+from envs.feature_layout import layout_of
 from envs.generator import VoronoiGenerator
 from envs.merge_network import MergeNetwork, average, mean_boundary_network
 from envs.rollout import Episode, play_episode
@@ -147,7 +150,17 @@ def train_run(
     Raises:
         InputError: where volumes or run folder are not what they should be.
     """
-    stated = {"train": asdict(config), "volumes": [list(v) for v in volumes], "shapes": shapes}
+    known = know_channels(volumes, config.learner.features)
+    if config.degraded_copies and known.made_by:
+        raise InputError(
+            f"--degraded-copies: there are no channels of damaged boundary maps, so --features "
+            f"{' '.join(known.made_by)} cannot be learned from copies."
+        )
+    stated = {
+        "train": asdict(config),
+        "volumes": [volume.stated() for volume in volumes],
+        "shapes": shapes,
+    }
     stated |= _stated(staleness)
     if shards is not None:
         stated["shards"] = shards
@@ -157,7 +170,8 @@ def train_run(
         if tensorboard:
             folder.write_events()
         learner = config.make_learner()
-        _warm_kernels(config, learner)
+        blank = _blank_network(config, known.n_texture)
+        _warm_kernels(blank, config, learner)
         progress = restored_progress(folder)
         with _rollouts(pool, played_on, config, learner, staleness, progress) as rollouts:
             if progress.networks:
@@ -166,7 +180,7 @@ def train_run(
                 began = time.perf_counter()
                 n = progress.n_rounds
                 if n == 0:
-                    played = _contacts(pool, played_on, config, learner.start_label)
+                    played = _contacts(pool, played_on, blank, learner.start_label)
                 else:
                     played = rollouts.explored(n)
                 rollout_seconds = time.perf_counter() - began
@@ -190,7 +204,9 @@ def train_run(
                 folder.log(record)
                 save_progress(folder, progress)
                 on_round(record)
-        return _finish(folder, pool, training, validation, progress, volumes, config, staleness)
+        return _finish(
+            folder, pool, training, validation, progress, volumes, known, config, staleness
+        )
 
 
 @contextmanager
@@ -242,10 +258,9 @@ def played_shards(
 
 
 def _contacts(
-    pool: ActorPool, shards: list[Shard], config: TrainConfig, label: Label
+    pool: ActorPool, shards: list[Shard], blank: MergeNetwork, label: Label
 ) -> list[Decisions]:
     """Return the initial contacts of every shard, from which there is something to learn."""
-    blank = _blank_network(config)
     tasks = [(i, (shard, blank, label)) for i, shard in enumerate(shards)]
     contacts = [decisions for _, decisions in pool.run("initial", tasks)]
     _require_two_kinds(contacts)
@@ -282,6 +297,7 @@ def _finish(
     validation: list[Shard],
     progress: Progress,
     volumes: list[VolumeSet],
+    known: KnownChannels,
     config: TrainConfig,
     staleness: int,
 ) -> Policy:
@@ -297,12 +313,13 @@ def _finish(
         -key,
         volumes[0].voxel_size_nm,
         {
-            "volumes": [list(volume) for volume in volumes],
+            "volumes": [volume.stated() for volume in volumes],
             "threshold_from": f"{len(validation)} validation shards" if validation else "logit 0",
             "config": asdict(config),
             **_stated(staleness),
         },
         fit_calibration(_estimate(pool, [*training, *validation], network, threshold)),
+        known.made_by,
     )
     save_policy(folder.path, policy)
     return policy
@@ -317,9 +334,9 @@ def _estimate(
     return [one for _, one in pool.run("estimate", tasks) if one is not None]
 
 
-def _blank_network(config: TrainConfig) -> MergeNetwork:
+def _blank_network(config: TrainConfig, n_texture: int) -> MergeNetwork:
     """Return a network of zeros: the form that tells the actors how many features to compute."""
-    n_features = n_features_of(config.learner.features)
+    n_features = n_features_of(config.learner.features, n_texture)
     zero = np.zeros((1, 1), np.float32)
     return MergeNetwork(
         np.zeros(n_features, np.float32),
@@ -333,10 +350,13 @@ def _blank_network(config: TrainConfig) -> MergeNetwork:
     )
 
 
-def _warm_kernels(config: TrainConfig, learner: Learner) -> None:
+def _warm_kernels(network: MergeNetwork, config: TrainConfig, learner: Learner) -> None:
     """Compile the kernels here, once, so that the actors load them from the cache."""
     instance = VoronoiGenerator(8, 4, 2)(np.random.default_rng(0))
-    network = _blank_network(config)
+    layout = layout_of(network.n_features)
+    if layout.has_channels:
+        graph = blank_channels(instance.graph, layout.n_texture, int(layout.has_embedding))
+        instance = instance._replace(graph=graph)
     play_episode(instance.graph, network, truth=instance.truth)
     initial_contacts(instance, network, learner.start_label)
     for exploration in set(config.explorations(learner)):

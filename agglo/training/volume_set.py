@@ -1,4 +1,4 @@
-"""The four volumes that belong together: image, boundary map, superpixels and truth."""
+"""The volumes that belong together: image, boundary map, superpixels, truth, and channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from agglo.volumes import (
 from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs import statistics as st
+from envs.channel_sums import with_channels
+from envs.channels import NO_CHANNEL, Channels
 from envs.instance import Instance
 from envs.microscope import Damage, damaged
 from envs.quantise import quantise_boundaries
@@ -44,19 +46,33 @@ NO_REGIONS = Instance(
 
 
 class VolumeSet(NamedTuple):
-    """Addresses of one training volume, and its voxel size."""
+    """Addresses of one training volume and its channels, and its voxel size."""
 
     image: str
     boundaries: str
     superpixels: str
     labels: str
     voxel_size_nm: VoxelSize | None
+    texture: str | None = None
+    embedding: str | None = None
+
+    def stated(self) -> list[Any]:
+        """Return what a run folder says of it; nothing of channels that are not there."""
+        channels = [self.texture, self.embedding]
+        return [*self[: -len(channels)], *(channels if any(channels) else [])]
 
 
 def open_set(
-    image: str, boundaries: str, superpixels: str, labels: str, voxel_size_nm: VoxelSize | None
+    image: str,
+    boundaries: str,
+    superpixels: str,
+    labels: str,
+    voxel_size_nm: VoxelSize | None,
+    *,
+    texture: str | None = None,
+    embedding: str | None = None,
 ) -> tuple[VolumeSet, tuple[int, int, int]]:
-    """Check that four volumes exist and fit together, from their headers; return set and shape.
+    """Check that volumes exist and fit together, from their headers; return set and shape.
 
     Raises:
         InputError: where one is missing, of the wrong kind, or of another shape than the others.
@@ -67,6 +83,8 @@ def open_set(
         "--superpixels": superpixels,
         "--labels": labels,
     }
+    channels = {"--texture": texture, "--embedding": embedding}
+    texts |= {name: text for name, text in channels.items() if text is not None}
     with ExitStack() as opened:
         volumes = {
             name: opened.enter_context(
@@ -75,16 +93,20 @@ def open_set(
             for name, text in texts.items()
         }
         for name, volume in volumes.items():
-            if volume.ndim != 3 or 0 in volume.shape:
+            axes = "four axes c, z, y, x" if name in channels else "three axes z, y, x"
+            if volume.ndim != 3 + (name in channels) or 0 in volume.shape:
                 raise InputError(
-                    f"{name}: {texts[name]} has shape {volume.shape}, where three axes z, y, x "
+                    f"{name}: {texts[name]} has shape {volume.shape}, where {axes} "
                     f"that are not empty are expected."
                 )
         require_same_shape(volumes)
         size = agreed_voxel_size(volumes)
         z, y, x = volumes["--image"].shape
-        addresses = [str(volume.address.absolute()) for volume in volumes.values()]
-    return VolumeSet(*addresses, voxel_size_nm=size), (z, y, x)
+        addresses = {
+            name.removeprefix("--"): str(volume.address.absolute())
+            for name, volume in volumes.items()
+        }
+    return VolumeSet(**addresses, voxel_size_nm=size), (z, y, x)
 
 
 def open_sets(
@@ -93,8 +115,13 @@ def open_sets(
     superpixels: Sequence[str],
     labels: Sequence[str],
     voxel_size_nm: VoxelSize | None,
+    *,
+    texture: Sequence[str] = (),
+    embedding: Sequence[str] = (),
 ) -> tuple[list[VolumeSet], list[tuple[int, int, int]]]:
     """Check the training volumes, the i-th of each argument together; return sets and shapes.
+
+    Channels are of all volumes or of none.
 
     Raises:
         InputError: where their numbers differ, there is none, or a volume is not what it should be.
@@ -106,18 +133,30 @@ def open_sets(
             f"volumes, one or more; seen {numbers[0]}, {numbers[1]}, {numbers[2]} and "
             f"{numbers[3]}."
         )
+    for name, texts in (("--texture", texture), ("--embedding", embedding)):
+        if len(texts) not in (0, len(images)):
+            raise InputError(
+                f"{name} must name as many volumes as --image, {len(images)}, or none; seen "
+                f"{len(texts)}."
+            )
+    channels = [texture or (None,) * len(images), embedding or (None,) * len(images)]
     sets = [
-        open_set(*texts, voxel_size_nm)
-        for texts in zip(images, boundaries, superpixels, labels, strict=True)
+        open_set(*texts, voxel_size_nm, texture=own[0], embedding=own[1])
+        for texts, own in zip(
+            zip(images, boundaries, superpixels, labels, strict=True),
+            zip(*channels, strict=True),
+            strict=True,
+        )
     ]
     return [volumes for volumes, _ in sets], [shape for _, shape in sets]
 
 
 def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
-    """Read a shard of the four volumes and build its region graph and contingency table.
+    """Read a shard of the volumes and build its region graph and contingency table.
 
     A degraded copy has the superpixels and labels of the shard and a damaged boundary map
-    (`envs.microscope.damaged`), a function of the shard and the number of the copy.
+    (`envs.microscope.damaged`), a function of the shard and the number of the copy. Channels are
+    read where there are.
 
     Raises:
         InputError: where what is read is not what its argument says (NaN, float labels, …).
@@ -138,6 +177,17 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=volumes.voxel_size_nm or (1.0, 1.0, 1.0)
     )
+    if volumes.texture or volumes.embedding:
+        channels = Channels(
+            *(
+                NO_CHANNEL if text is None else _read(text, shard, option, "channels")
+                for option, text in (
+                    ("--texture", volumes.texture),
+                    ("--embedding", volumes.embedding),
+                )
+            )
+        )
+        graph = with_channels(graph, superpixels, boundaries, channels)
     has_truth = labels[superpixels != 0].any()
     return Instance(graph, truth_table(graph.ids, superpixels, labels) if has_truth else NO_TRUTH)
 
@@ -145,8 +195,10 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
 def _read(text: str, shard: Shard, argument: str, kind: Kind) -> npt.NDArray:
     """Read a shard of one volume, checked; sentences name it as a crop of the volume."""
     address = Address.parse(text, argument=argument)
-    begins = zip_longest((part.begin for part in address.crop), (0, 0, 0), fillvalue=0)
-    crop = tuple(
+    first = (address.crop[:1] or (CropRange(0, None),)) if kind == "channels" else ()
+    own = address.crop[len(first) :]
+    begins = zip_longest((part.begin for part in own), (0, 0, 0), fillvalue=0)
+    crop = first + tuple(
         CropRange(begin + part.start, begin + part.stop)
         for (begin, _), part in zip(begins, shard.box, strict=True)
     )

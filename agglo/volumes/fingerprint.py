@@ -16,12 +16,14 @@ def fingerprint(volume: Sliceable) -> str:
     """Return a digest of shape, type and some sections of a volume, to know it again.
 
     Args:
-        volume: (z, y, x), anything that can be sliced.
+        volume: (z, y, x) or (c, z, y, x), anything that can be sliced.
     """
-    depth, height, width = volume.shape
-    digest = hashlib.sha256(f"{volume.dtype.kind} {depth} {height} {width}".encode())
+    *before, depth, height, width = volume.shape
+    extents = " ".join(map(str, volume.shape))
+    digest = hashlib.sha256(f"{volume.dtype.kind} {extents}".encode())
     sections = np.linspace(0, depth - 1, min(depth, FINGERPRINT_SECTIONS)).round().astype(int)
     for z in sections.tolist():
-        section = np.asarray(volume[z : z + 1, 0:height, 0:width])
+        box = (slice(z, z + 1), slice(0, height), slice(0, width))
+        section = np.asarray(volume[(*(slice(0, extent) for extent in before), *box)])
         digest.update(np.ascontiguousarray(section.astype(section.dtype.newbyteorder("<"))).data)
     return digest.hexdigest()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from agglo.volumes.volume import Volume
 from analysis.input_error import InputError
 
-Kind = Literal["image", "boundaries", "affinities", "labels", "superpixels"]
+Kind = Literal["image", "boundaries", "affinities", "channels", "labels", "superpixels"]
 
 _ROUNDING = 1e-5
 """How far a probability may leave [0, 1]: sums of blending weights round. It is clipped."""
@@ -29,6 +29,7 @@ def require_volume(
                                                                                 are, else float32
     `boundaries`   (z, y, x)        floats in [0, 1], uint8 as 0–255, bool      float32 in [0, 1]
     `affinities`   (3, z, y, x)     as boundaries                               float32 in [0, 1]
+    `channels`     (c, z, y, x)     as boundaries                               uint8 in 0–255
     `labels`       (z, y, x)        integers from 0                             uint64
     `superpixels`  (z, y, x)        integers from 0, two of them or more        uint64
     =============  ===============  ==========================================  =================
@@ -46,6 +47,8 @@ def require_volume(
         return _image(array, source)
     if kind in ("boundaries", "affinities"):
         return _probabilities(array, source)
+    if kind == "channels":
+        return _channels(array, source)
     return _labels(array, source, kind)
 
 
@@ -76,6 +79,11 @@ def _require_shape(shape: tuple[int, ...], source: str, kind: Kind) -> None:
             raise InputError(
                 f"{source} has shape {shape}, where affinities (3, z, y, x) are expected"
             )
+    elif kind == "channels":
+        if len(shape) != 4:
+            raise InputError(
+                f"{source} has shape {shape}, where channels (c, z, y, x) are expected"
+            )
     elif len(shape) == 4 and kind == "boundaries":
         raise InputError(
             f"{source} has shape {shape}, which is that of affinities (c, z, y, x), where "
@@ -90,7 +98,8 @@ def _require_shape(shape: tuple[int, ...], source: str, kind: Kind) -> None:
 def _require_type(dtype: np.dtype[Any], source: str, kind: Kind) -> None:
     if kind in ("labels", "superpixels") and dtype.kind not in "iu":
         raise InputError(f"{source} has values of type {dtype}, where {kind} are integers")
-    if kind in ("boundaries", "affinities") and dtype.kind not in "fb" and dtype != np.uint8:
+    is_share = kind in ("boundaries", "affinities", "channels")
+    if is_share and dtype.kind not in "fb" and dtype != np.uint8:
         raise InputError(
             f"{source} has values of type {dtype}, where {kind} are floats in [0, 1] or uint8"
         )
@@ -119,6 +128,12 @@ def _probabilities(array: npt.NDArray[Any], source: str) -> npt.NDArray[np.float
             f"{source} has values from {low:g} to {high:g}, where floats in [0, 1] are expected"
         )
     return np.clip(values, 0, 1) if low < 0 or high > 1 else values
+
+
+def _channels(array: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    return np.rint(_probabilities(array, source) * np.float32(255)).astype(np.uint8)
 
 
 def _finite(array: npt.NDArray[Any], source: str) -> npt.NDArray[np.float32]:

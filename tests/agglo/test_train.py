@@ -142,7 +142,7 @@ def test_every_setting_matters_that_should(folder: Path, tmp_path: Path) -> None
         "scales": dataclasses.replace(base, scales=(1.0, 0.5)),
         "floor": dataclasses.replace(base, record_floor=-3.0),
         "average": dataclasses.replace(base, n_average=1),
-        "shape": looking_at(base, GROUP_NAMES),
+        "shape": looking_at(base, GROUP_NAMES[:4]),
         "grey": looking_at(base, ("grey",)),
         "shards": dataclasses.replace(base, shard_vox=(16, 40, 40)),
         "epochs": dataclasses.replace(base, learner=dataclasses.replace(base.learner, epochs=5)),

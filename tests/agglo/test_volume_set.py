@@ -41,7 +41,9 @@ def test_a_set_states_addresses_that_hold_from_anywhere(
     monkeypatch.chdir(path.parent)
     volumes, shape = open_tissue(Path("tissue.h5"))
     assert shape == SHAPE
-    assert volumes == (*(f"{path}:{name}" for name in NAMES), (8.0, 8.0, 8.0))
+    expected = [*(f"{path}:{name}" for name in NAMES), (8.0, 8.0, 8.0)]
+    assert volumes.stated() == expected
+    assert volumes == (*expected, None, None)
 
 
 def test_the_volumes_are_closed_again(path: Path) -> None:

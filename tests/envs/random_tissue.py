@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
+from envs.channels import Channels
 from envs.features import N_FEATURES
 from envs.instance import Instance
 from envs.merge_network import MergeNetwork
@@ -106,6 +107,17 @@ def constant_network(score: float) -> MergeNetwork:
     network = random_network(0)
     return network._replace(
         w3=np.zeros_like(network.w3), b3=np.full_like(network.b3, score, np.float32)
+    )
+
+
+def random_channels(seed: int, shape: tuple[int, ...], texture: int, embedding: int) -> Channels:
+    """Make channels of noise."""
+    rng = np.random.default_rng([seed, 7])
+    return Channels(
+        *(
+            rng.integers(0, 256, (n, *shape) if n else 4 * (0,), np.uint8)
+            for n in (texture, embedding)
+        )
     )
 
 

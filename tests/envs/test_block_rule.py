@@ -10,6 +10,7 @@ from hypothesis import strategies as hs
 
 from envs import statistics as st
 from envs.block_rule import Residue, agglomerate_block, joined_residue, unmerged_residue
+from envs.channel_sums import with_channels
 from envs.features import N_SHAPE_FEATURES
 from envs.generator import VoronoiGenerator
 from envs.region_graph import RegionGraph
@@ -19,6 +20,7 @@ from tests.envs.random_tissue import (
     SEEDS,
     Volume,
     constant_network,
+    random_channels,
     random_network,
     volumes,
 )
@@ -82,10 +84,16 @@ def assert_same_as_one_run(
     return root
 
 
+def channelled(volume: Volume, graph: RegionGraph, seed: int) -> RegionGraph:
+    channels = random_channels(seed, volume.superpixels.shape, 2, 3)
+    return with_channels(graph, volume.superpixels, volume.boundaries, channels)
+
+
 def any_policy(seed: int, kind: str) -> Policy:
     return {
         "network": random_network(seed),
         "shape": random_network(seed, n_features=N_SHAPE_FEATURES),
+        "channels": random_network(seed, n_features=N_SHAPE_FEATURES + 2 * 3 + 4),
         "constant": constant_network(0.25),
         "mean": MeanBoundary(0.5),
         "quantile": QuantileBoundary(0.5, 0.75),
@@ -93,7 +101,9 @@ def any_policy(seed: int, kind: str) -> Policy:
     }[kind]
 
 
-POLICIES = hs.sampled_from(["network", "shape", "constant", "mean", "quantile", "random"])
+POLICIES = hs.sampled_from(
+    ["network", "shape", "channels", "constant", "mean", "quantile", "random"]
+)
 
 
 @modest
@@ -105,6 +115,8 @@ def test_every_cutting_gives_the_run_over_everything(
 ) -> None:
     """Blocks need not even be connected."""
     graph = volume.graph()
+    if kind == "channels":
+        graph = channelled(volume, graph, seed)
     rng = np.random.default_rng(seed)
     leaves = rng.integers(0, rng.integers(1, 7), graph.n_regions)
     levels = [leaves]
@@ -141,8 +153,8 @@ def test_what_is_left_is_the_graph_of_the_merged_volume() -> None:
     superpixels = rng.permutation(np.arange(27) % 14 + 1).reshape(3, 3, 3)
     image, boundaries = rng.integers(0, 256, (2, 3, 3, 3), dtype=np.uint8)
     volume = Volume(superpixels, image, boundaries)
-    policy = random_network(4, n_features=N_SHAPE_FEATURES)
-    graph = volume.graph()
+    policy = random_network(4, n_features=N_SHAPE_FEATURES + 2 * 3 + 4)
+    graph = channelled(volume, volume.graph(), 5)
     whole = play_episode(graph, policy, threshold=-np.inf)
     threshold = float(whole.heights[6])
     root = in_blocks(graph, [np.arange(14) % 3], policy, threshold)
@@ -152,7 +164,8 @@ def test_what_is_left_is_the_graph_of_the_merged_volume() -> None:
             if names[name] == v:
                 names[name] = u
     relabelled = np.vectorize(names.get)(superpixels)
-    rebuilt = volume._replace(superpixels=relabelled).graph()
+    merged = volume._replace(superpixels=relabelled)
+    rebuilt = channelled(merged, merged.graph(), 5)
     np.testing.assert_array_equal(root.graph.ids, rebuilt.ids)
     np.testing.assert_array_equal(root.graph.regions, rebuilt.regions)
     ours = {

@@ -140,9 +140,9 @@ def arrays_with(**changes: npt.NDArray | None) -> dict[str, npt.NDArray]:
     ("arrays", "message"),
     [
         (arrays_with(w2=None, b3=None), "network lacks w2, b3"),
-        (arrays_with(mean=np.zeros(3)), r"looks at \(3,\) features; this version computes 41"),
-        (arrays_with(mean=np.zeros((1, N_FEATURES))), r"looks at \(1, 41\) features"),
-        (arrays_with(mean=np.array(1)), r"looks at \(\) features"),
+        (arrays_with(mean=np.zeros(3)), "3 features are of no layout: there are 41, with shape 57"),
+        (arrays_with(mean=np.zeros((1, N_FEATURES))), r"mean has shape \(1, 41\), not \(F,\)"),
+        (arrays_with(mean=np.array(1)), r"mean has shape \(\), not \(F,\)"),
         (arrays_with(scale=np.zeros(3)), r"array scale has shape \(3,\), not \(41,\)"),
         (arrays_with(w1=np.zeros((N_FEATURES, 5))), r"w1 and w2 have shapes \(41, 5\) and"),
         (arrays_with(w1=np.zeros((0, N_FEATURES, 5))), r"w1 and w2 have shapes \(0, 41, 5\) and"),

@@ -1,0 +1,139 @@
+"""Volumes of dense channels beside image and boundary map: read, and checked against a policy.
+
+Channels mean something only to a policy that was trained on channels of the same dictionary or
+model. Whoever writes them says in the attribute `channels_of` what made them; where both sides say
+it, it must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agglo.policy_file import Policy
+from agglo.training.volume_set import VolumeSet
+from agglo.volumes import Volume, open_volume, require_volume
+from analysis.input_error import InputError
+from envs.channels import NO_CHANNEL, NO_CHANNELS, Channels
+from envs.feature_groups import CHANNEL_GROUPS
+from envs.feature_layout import layout_of
+from envs.region_graph import Core
+
+MADE_BY = "channels_of"
+"""Attribute that names what made channels."""
+
+OPTIONS = tuple(f"--{group}" for group in CHANNEL_GROUPS)
+
+
+class KnownChannels(NamedTuple):
+    """What a training knows of its channels.
+
+    Attributes:
+        n_texture: how many channels of texture every volume has.
+        made_by: what made the channels of a group, None if it was not said; of those looked at.
+    """
+
+    n_texture: int
+    made_by: dict[str, str | None]
+
+
+def know_channels(sets: Sequence[VolumeSet], groups: Sequence[str]) -> KnownChannels:
+    """Look into the headers of the channels that some groups of features need.
+
+    Args:
+        sets: training volumes, one at least.
+        groups: of features.
+
+    Raises:
+        InputError: a volume lacks channels, or those of two volumes are not of one kind.
+    """
+    n_texture, made_by = 0, {}
+    for group in CHANNEL_GROUPS:
+        if group not in groups:
+            continue
+        seen: dict[tuple[int, str | None], str] = {}
+        for one in sets:
+            text = getattr(one, group)
+            if text is None:
+                raise InputError(
+                    f"--features: {group} needs volumes of channels, so --{group} must name one "
+                    f"for each of the {len(sets)} image volumes."
+                )
+            with open_volume(text, argument=f"--{group}") as volume:
+                made = volume.attributes.get(MADE_BY)
+                # Of an embedding any number of coordinates will do.
+                n_channels = len(volume) if group == "texture" else 0
+                seen.setdefault((n_channels, made), text)
+        if len(seen) > 1:
+            (first, *_), (second, *_) = list(seen.items())[:2]
+            raise InputError(
+                f"--{group}: {seen[first]} and {seen[second]} are not of one kind: "
+                f"{_kind(first)} and {_kind(second)}."
+            )
+        ((n_channels, made_by[group]),) = seen
+        n_texture += n_channels
+    return KnownChannels(n_texture, made_by)
+
+
+def _kind(seen: tuple[int, str | None]) -> str:
+    n_channels, made = seen
+    number = f"{n_channels} channels " if n_channels else "channels "
+    return number + ("of nobody knows what" if made is None else f"of {made[:12]}")
+
+
+def require_fitting_channels(policy: Policy, volumes: Mapping[str, Volume]) -> None:
+    """Check that there are the channels that a policy looks at, and no others.
+
+    Args:
+        policy: that is to be applied.
+        volumes: opened, by argument, those of channels among them.
+
+    Raises:
+        InputError: the sentence says which are missing, too many, or of something else.
+    """
+    layout = layout_of(policy.network.n_features)
+    looked_at = {"texture": layout.n_texture > 0, "embedding": layout.has_embedding}
+    for group, is_looked_at in looked_at.items():
+        volume = volumes.get(f"--{group}")
+        if volume is None:
+            if is_looked_at:
+                raise InputError(f"--{group} is needed: the policy looks at {group}.")
+            continue
+        if not is_looked_at:
+            raise InputError(f"--{group} was given, but the policy looks at no {group}.")
+        if volume.ndim == 4 and group == "texture" and len(volume) != layout.n_texture:
+            raise InputError(
+                f"--texture: {volume.address} has {len(volume)} channels, but the policy looks at "
+                f"{layout.n_texture}."
+            )
+        made, known = volume.attributes.get(MADE_BY), policy.made_by.get(group)
+        if made is not None and known is not None and made != known:
+            raise InputError(
+                f"--{group}: {volume.address} holds channels of {made[:12]}, but the policy was "
+                f"trained on channels of {known[:12]}."
+            )
+
+
+def read_channels(volumes: Mapping[str, Volume], box: Core | None = None) -> Channels:
+    """Read channels, all or of a box; none where no volume of them is among those given.
+
+    Args:
+        volumes: by argument.
+        box: z, y, x.
+    """
+    if not set(OPTIONS) & set(volumes):
+        return NO_CHANNELS
+    texture, embedding = (_read(volumes.get(option), box) for option in OPTIONS)
+    return Channels(texture, embedding)
+
+
+def _read(volume: Volume | None, box: Core | None) -> npt.NDArray[np.uint8]:
+    if volume is None:
+        return NO_CHANNEL
+    if box is None:
+        return require_volume(volume, volume.argument, "channels")
+    part = volume[(slice(None), *box)] if volume.ndim == 4 else volume
+    return require_volume(part, f"{volume.argument}: {volume.address}", "channels")
