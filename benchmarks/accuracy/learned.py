@@ -10,10 +10,12 @@ import numpy as np
 from agglo.cli import main as agglo
 from agglo.policy_file import load_policy
 from agglo.run_folder import RunFolder
+from agglo.training.volume_set import VolumeSet
 from benchmarks.accuracy.maps import voxel_size_words
 from benchmarks.accuracy.scene import Scene
 from benchmarks.accuracy.trees import Merges
 from benchmarks.accuracy.trial import Numbers, Trial, fastest, tree_numbers
+from envs.feature_groups import CHANNEL_GROUPS
 from envs.merge_network import MergeNetwork
 from envs.rollout import play_episode
 
@@ -25,10 +27,12 @@ class Trained:
     Attributes:
         name: of its run folder.
         words: further arguments of the command.
+        features: groups of features that it looks at; those of the command if none is named.
     """
 
     name: str
     words: Sequence[str] = ()
+    features: tuple[str, ...] = ()
 
     def __call__(self, trial: Trial) -> Numbers:
         """Train, or go on with a training, and apply."""
@@ -43,6 +47,7 @@ class Trained:
                     *("--boundaries", *(one.boundaries for one in volumes)),
                     *("--superpixels", *(one.superpixels for one in volumes)),
                     *("--labels", *(one.labels for one in volumes)),
+                    *_feature_words(volumes, self.features),
                     *voxel_size_words(volumes[0].voxel_size_nm or (1.0, 1.0, 1.0)),
                     *["--resume"] * run.exists(),
                 ]
@@ -50,6 +55,15 @@ class Trained:
         policy = load_policy(str(run), argument="--out")
         seconds = sum(record["seconds"] for record in RunFolder.read(run).records())
         return {**policy_numbers(trial.test, policy.network, policy.threshold), "train_s": seconds}
+
+
+def _feature_words(volumes: Sequence[VolumeSet], features: Sequence[str]) -> list[str]:
+    """Return the arguments that say what is looked at, and where its channels lie."""
+    words = ["--features", *features] if features else []
+    for group in CHANNEL_GROUPS:
+        if group in features:
+            words += [f"--{group}", *(str(getattr(one, group)) for one in volumes)]
+    return words
 
 
 def policy_numbers(scene: Scene, network: MergeNetwork, threshold: float) -> Numbers:
