@@ -18,15 +18,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from analysis.boundary_scores import score_boundaries
 from analysis.input_error import InputError
-from predict.blockwise import predict_volume
+from predict.blockwise import DEFAULT_BLOCK, plan_blocks, predict_volume
 from predict.blotc import warping_mismatches
 from predict.boundary_loss import boundary_loss
 from predict.boundary_network import CHANNELS, BoundaryNetwork, NetworkConfig
 from predict.boundary_settings import BoundaryTraining
+from predict.box import whole
 from predict.compute_device import ComputeDevice
 from predict.learning_rate import one_cycle
 from predict.malis import malis_loss
@@ -275,9 +277,7 @@ def evaluate_network(
                 warp = label_warp(network.config, training, class_weights)
                 structured.append(warping_mismatches(probability[0], target, known, warp))
             if network.n_embedding > 0:
-                parts = torch.from_numpy(labels.astype(np.int64))[None]
-                arrays = (torch.from_numpy(embedding)[None], arrays[1], parts)
-                embedded.append(float(embedding_term(*arrays, training)))
+                embedded.append(_score_embedding(embedding, known, labels, training))
             sizes.append(box.n_voxels)
             scores.append(probability[0][known[0]])
             truths.append(target[0][known[0]] > 0)
@@ -296,6 +296,25 @@ def evaluate_network(
         **({name: float(np.average(structured, weights=sizes))} if structured else {}),
         **({"val_embedding": float(np.average(embedded, weights=sizes))} if embedded else {}),
     }
+
+
+def _score_embedding(
+    embedding: npt.NDArray[np.float32],
+    known: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.integer],
+    training: BoundaryTraining,
+) -> float:
+    """Return the mean loss of an embedding over blocks, as no object is compared with all."""
+    arrays = [
+        torch.from_numpy(array)[None]
+        for array in (embedding, known.astype(np.float32), labels.astype(np.int64))
+    ]
+    blocks = plan_blocks(whole(labels.shape), DEFAULT_BLOCK)
+    losses = [
+        float(embedding_term(*(array[..., *block.slices] for array in arrays), training=training))
+        for block in blocks
+    ]
+    return float(np.average(losses, weights=[block.n_voxels for block in blocks]))
 
 
 def batch_with_contrast(
