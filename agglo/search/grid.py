@@ -44,6 +44,10 @@ class Grid:
     """last networks whose mean logit is the policy"""
     features: tuple[str, ...] = ()
     """groups of features that the policy looks at, joined by +, as in boundary+grey"""
+    balance_classes: tuple[bool, ...] = ()
+    """whether good and bad merges weigh the same in the fit"""
+    balance_volumes: tuple[bool, ...] = ()
+    """whether training volumes weigh the same in the fit"""
     label: tuple[str, ...] = ()
     """what calls a merge good"""
     return_steps: tuple[int, ...] = ()

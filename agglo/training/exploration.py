@@ -39,11 +39,13 @@ class Decisions(NamedTuple):
         features: (D, F) float32.
         worths: (D,) float64, what merging is worth: bits of VI, of the Rand index, or ±1.
         is_merged: (D,) bool.
+        volume: index of the training volume; with `--staleness` it is not known, and 0.
     """
 
     features: npt.NDArray[np.float32]
     worths: npt.NDArray[np.float64]
     is_merged: npt.NDArray[np.bool_]
+    volume: int = 0
 
 
 def initial_contacts(instance: Instance, network: MergeNetwork, label: Label) -> Decisions:

@@ -57,6 +57,10 @@ class LearnerConfig:
         tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(GROUP_NAMES) + "} ...")
     ] = DEFAULT_GROUPS
     """groups of features that the policy looks at"""
+    balance_classes: bool = False
+    """good and bad merges weigh the same in the fit, however many there are of each"""
+    balance_volumes: bool = False
+    """training volumes weigh the same in the fit, however many decisions each has"""
 
     def __post_init__(self) -> None:
         for name in ("hidden_1", "hidden_2", "batch", "epochs"):

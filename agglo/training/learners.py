@@ -31,17 +31,19 @@ class LearnerKind(NamedTuple):
     options: frozenset[str]
 
 
-_ROUNDS = frozenset({"rounds", "episodes", "n_average"})
+_ROUNDS = frozenset({"rounds", "episodes", "n_average", "choose_round", "patience"})
+_SIGNS = frozenset({"label", "balance_classes", "balance_volumes"})
+"""What belongs to those that classify decisions in every round."""
 
 LEARNERS: dict[str, LearnerKind] = {
     "aggregation": LearnerKind(
         Aggregation,
         ("vi", "rand"),
-        _ROUNDS | {"noise", "record_floor", "label", "strict_episodes"},
+        _ROUNDS | _SIGNS | {"noise", "record_floor", "strict_episodes"},
     ),
-    "lash": LearnerKind(Lash, ("rand", "vi"), _ROUNDS | {"noise", "record_floor", "label"}),
-    "gala": LearnerKind(Gala, ("majority", "vi", "rand"), _ROUNDS | {"noise", "label"}),
-    "flat": LearnerKind(Flat, ("vi", "rand", "majority"), frozenset({"label"})),
+    "lash": LearnerKind(Lash, ("rand", "vi"), _ROUNDS | _SIGNS | {"noise", "record_floor"}),
+    "gala": LearnerKind(Gala, ("majority", "vi", "rand"), _ROUNDS | _SIGNS | {"noise"}),
+    "flat": LearnerKind(Flat, ("vi", "rand", "majority"), _SIGNS),
     "fitted-q": LearnerKind(FittedQ, ("vi",), _ROUNDS | {"noise", "record_floor", "return_steps"}),
     "policy-gradient": LearnerKind(PolicyGradient, ("vi",), _ROUNDS | {"return_steps"}),
 }

@@ -40,6 +40,8 @@ def fit_network(
     scale: npt.NDArray[np.float32],
     config: LearnerConfig,
     seed: int,
+    *,
+    weights: npt.NDArray[np.float32] | None = None,
 ) -> tuple[MergeNetwork, dict[str, float]]:
     """Fit the logit of "this merge is good" by binary cross-entropy, on one thread.
 
@@ -50,18 +52,28 @@ def fit_network(
         scale: (F,) float32 standardisation.
         config: how to fit.
         seed: initial weights and order of batches.
+        weights: (D,) float32 of the decisions in the loss, 1 in the mean; 1 each if not given.
 
     Returns:
-        The network (one member), and loss and accuracy over all decisions at the end.
+        The network (one member), and over all decisions at the end the loss, weighted as in the
+        fit, and the accuracy, in which each counts once.
     """
-    x, y = (features - mean) * scale, is_good.astype(np.float32)
+    x = (features - mean) * scale
+    y = torch.from_numpy(is_good.astype(np.float32))
+    weight = None if weights is None else torch.from_numpy(weights)
+
+    def loss_of(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        """Divide by the size of the batch, not by its weight: so batches add up to the whole."""
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, y[batch], None if weight is None else weight[batch]
+        )
+
     with _one_thread():
-        layers = _fit_layers(x, y, config, seed, nn.BCEWithLogitsLoss())
+        layers = _fit_layers(x, loss_of, config, seed)
         logits = _stacked(layers)(torch.from_numpy(x)).squeeze(1).detach()
-        truth = torch.from_numpy(y)
         scores = {
-            "loss": float(nn.functional.binary_cross_entropy_with_logits(logits, truth)),
-            "accuracy": float(((logits > 0) == (truth > 0)).float().mean()),
+            "loss": float(nn.functional.binary_cross_entropy_with_logits(logits, y, weight)),
+            "accuracy": float(((logits > 0) == (y > 0)).float().mean()),
         }
     return _network_of(layers, mean, scale), scores
 
@@ -86,8 +98,14 @@ def fit_regression(
         looked_at: (F,) bool, features that are; all if not given.
     """
     mean, scale = standardisation(features, looked_at) if like is None else like[:2]
+    y = torch.from_numpy(targets)
     with _one_thread():
-        layers = _fit_layers((features - mean) * scale, targets, config, seed, nn.MSELoss())
+        layers = _fit_layers(
+            (features - mean) * scale,
+            lambda values, batch: nn.functional.mse_loss(values, y[batch]),
+            config,
+            seed,
+        )
     return _network_of(layers, mean, scale)
 
 
@@ -160,12 +178,11 @@ def _stacked(layers: list[nn.Linear]) -> nn.Sequential:
 
 def _fit_layers(
     inputs: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
+    loss_of: BatchLoss,
     config: LearnerConfig,
     seed: int,
-    loss_of: nn.Module,
 ) -> list[nn.Linear]:
-    """Fit three layers to targets (D,) of inputs (D, F)."""
+    """Fit three new layers to inputs (D, F) by a loss of what they make of them."""
     generator = torch.Generator().manual_seed(seed)
     sizes = (inputs.shape[1], config.hidden_1, config.hidden_2, 1)
     with torch.random.fork_rng(devices=[]):  # torch's own state is left as it was
@@ -175,14 +192,7 @@ def _fit_layers(
         with torch.no_grad():
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.uniform_(-bound, bound, generator=generator)
-    y = torch.from_numpy(targets)
-    _descend(
-        layers,
-        torch.from_numpy(inputs),
-        lambda logits, batch: loss_of(logits, y[batch]),
-        config,
-        generator,
-    )
+    _descend(layers, torch.from_numpy(inputs), loss_of, config, generator)
     return layers
 
 

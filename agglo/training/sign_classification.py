@@ -20,7 +20,11 @@ from envs.merge_network import MergeNetwork
 
 
 def labelled(played: list[Decisions]) -> Memory:
-    """Return `features` (D, F) and `is_good` (D,) of all decisions whose worth is known."""
+    """Return what there is to learn from decisions: those whose worth is known.
+
+    Returns:
+        `features` (D, F) float32, `is_good` (D,) bool and `volumes` (D,) int32, their indices.
+    """
     is_known = [decisions.worths != 0 for decisions in played]
     return {
         "features": np.concatenate(
@@ -28,6 +32,10 @@ def labelled(played: list[Decisions]) -> Memory:
         ),
         "is_good": np.concatenate(
             [decisions.worths[known] > 0 for decisions, known in zip(played, is_known, strict=True)]
+        ),
+        "volumes": np.repeat(
+            np.array([decisions.volume for decisions in played], np.int32),
+            [known.sum() for known in is_known],
         ),
     }
 
@@ -37,6 +45,33 @@ def joined(first: Memory, second: Memory) -> Memory:
     if not first:
         return second
     return {name: np.concatenate([first[name], second[name]]) for name in second}
+
+
+def balanced_weights(decisions: Memory, config: LearnerConfig) -> npt.NDArray[np.float32] | None:
+    """Return what decisions weigh in the loss, 1 in the mean; None where they weigh the same.
+
+    Where classes are balanced each has half of the weight, where volumes are each has its share;
+    where both are, the half of a class is shared by the volumes that have decisions of it. What a
+    class or volume without decisions would have goes to the others.
+
+    Args:
+        decisions: as of `labelled`, one or more.
+        config: what is balanced.
+
+    Returns:
+        (D,) float32.
+    """
+    chosen = {"is_good": config.balance_classes, "volumes": config.balance_volumes}
+    if not any(chosen.values()):
+        return None
+    n = len(decisions["is_good"])
+    shares, parts = np.ones(n), np.zeros(n, np.int64)
+    for name in (name for name, is_chosen in chosen.items() if is_chosen):
+        pairs = np.stack([parts, decisions[name].astype(np.int64)])
+        kinds, finer = np.unique(pairs, axis=1, return_inverse=True)
+        shares /= np.bincount(kinds[0])[parts]
+        parts = finer.reshape(-1)
+    return (n * shares / np.bincount(parts)[parts]).astype(np.float32)
 
 
 def classify(
@@ -60,5 +95,8 @@ def classify(
         return Lesson({}, networks[-1], {"decisions": 0, "loss": 0.0, "accuracy": 1.0})
     looked_at = is_looked_at(config.features, features.shape[1])
     mean, scale = networks[0][:2] if networks else standardisation(features, looked_at)
-    network, scores = fit_network(features, decisions["is_good"], mean, scale, config, seed)
+    weights = balanced_weights(decisions, config)
+    network, scores = fit_network(
+        features, decisions["is_good"], mean, scale, config, seed, weights=weights
+    )
     return Lesson({}, network, {"decisions": len(features), **scores})

@@ -93,6 +93,11 @@ def train_policy(
     """
     require_learner(config.learner, config)
     require_staleness(staleness, config.learner, config.make_learner())
+    if staleness and config.learner.balance_volumes:
+        raise InputError(
+            "--balance-volumes cannot be combined with --staleness: of episodes in the order of "
+            "arrival it is not known which volume they are of."
+        )
     training, _ = _division(cut_shards(shapes, config.shard_vox), config)
     n_played = len(played_shards(training, shapes, config))
     # The pool first: a run that is there is not replaced by one that finds no place.
@@ -176,13 +181,15 @@ def train_run(
         with _rollouts(pool, played_on, config, learner, staleness, progress) as rollouts:
             if progress.networks:
                 rollouts.publish(progress.n_rounds - 1, progress.networks[-1])
-            while progress.n_rounds < config.n_rounds:
+            while progress.n_rounds < config.n_rounds and not progress.has_settled(config.patience):
                 began = time.perf_counter()
                 n = progress.n_rounds
                 if n == 0:
                     played = _contacts(pool, played_on, blank, learner.start_label)
                 else:
                     played = rollouts.explored(n)
+                if not staleness:
+                    played = _of_volumes(played, played_on)
                 rollout_seconds = time.perf_counter() - began
                 past = Past(progress.memory, progress.networks)
                 seed = derived_seed(config.seed, n, len(played_on))
@@ -201,6 +208,8 @@ def train_run(
                     "rollout_seconds": rollout_seconds,
                     "seconds": time.perf_counter() - began,
                 }
+                if config.choose_round:
+                    record |= _chosen(progress, record, len(validation))
                 folder.log(record)
                 save_progress(folder, progress)
                 on_round(record)
@@ -267,6 +276,15 @@ def _contacts(
     return contacts
 
 
+def _of_volumes(played: list[Decisions], shards: list[Shard]) -> list[Decisions]:
+    """Say of episodes in key order, as many of each shard, of which volume they are."""
+    n_each = len(played) // len(shards)
+    volumes = [shard.volume for shard in shards for _ in range(n_each)]
+    return [
+        decisions._replace(volume=volume) for decisions, volume in zip(played, volumes, strict=True)
+    ]
+
+
 def _require_two_kinds(contacts: list[Decisions]) -> None:
     """Refuse training shards whose contacts are all good or all bad."""
     worths = np.concatenate([decisions.worths for decisions in contacts])
@@ -290,6 +308,16 @@ def _measured(episodes: list[Episode], name: str) -> dict[str, float]:
     }
 
 
+def _chosen(progress: Progress, record: dict[str, Any], n_validation: int) -> dict[str, int]:
+    """Choose among the rounds so far, and return which one it is for the record of the last."""
+    if "validation_vi" not in record:
+        raise InputError(
+            f"--choose-round: none of the {n_validation} validation shards has superpixels with "
+            f"labels."
+        )
+    return {"chosen_round": progress.choose(record["validation_vi"]).round_index}
+
+
 def _finish(
     folder: RunFolder,
     pool: ActorPool,
@@ -302,7 +330,7 @@ def _finish(
     staleness: int,
 ) -> Policy:
     """Choose the thresholds and write the policy."""
-    network = average(progress.networks)
+    network, chosen = progress.policy_network, progress.chosen
     threshold = 0.0
     if validation:
         threshold, _ = best_threshold(play_shards(pool, validation, network, -np.inf))
@@ -317,6 +345,7 @@ def _finish(
             "threshold_from": f"{len(validation)} validation shards" if validation else "logit 0",
             "config": asdict(config),
             **_stated(staleness),
+            **({} if chosen is None else {"round": chosen.round_index, "validation_vi": chosen.vi}),
         },
         fit_calibration(_estimate(pool, [*training, *validation], network, threshold)),
         known.made_by,

@@ -28,6 +28,10 @@ class TrainConfig:
     """shards are cut at each of these multiples of --shard-vox, and all are learned from"""
     validation_shards: int = 0
     """shards kept out of training; if there are any, the stopping threshold is chosen on them"""
+    choose_round: bool = False
+    """the policy is that of the round of least VI on the validation shards, not of the last"""
+    patience: int | None = None
+    """stop after this many rounds that have not lowered the VI of the round chosen"""
     degraded_copies: int = 0
     """copies of every shard with a damaged boundary map that are learned from beside it"""
     noise: float = 0.5
@@ -53,6 +57,15 @@ class TrainConfig:
                 f"--scales must be one positive number or more, not "
                 f"{' '.join(map(str, self.scales)) or 'nothing'}."
             )
+        if self.choose_round and self.validation_shards < 2:
+            raise InputError(
+                f"--choose-round needs --validation-shards of at least 2, not "
+                f"{self.validation_shards}."
+            )
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"--patience must be at least 1, not {self.patience}.")
+        if self.patience is not None and not self.choose_round:
+            raise InputError("--patience needs --choose-round, which was not given.")
         if self.degraded_copies < 0:
             raise InputError(f"--degraded-copies must not be negative, not {self.degraded_copies}.")
         if not 0 <= self.noise < np.inf:

@@ -6,18 +6,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agglo.run_folder import RunFolder
 from agglo.training.exploration import Decisions, explored
 from agglo.training.gala import distinct
-from agglo.training.learner import LEARNER_NAMES, LearnerConfig, Past
+from agglo.training.learner import LEARNER_NAMES, LearnerConfig, Memory, Past
 from agglo.training.learners import LEARNERS, make_learner, require_learner
 from agglo.training.network_fit import fit_network, layers_of
-from agglo.training.sign_classification import classify, joined, labelled
+from agglo.training.sign_classification import balanced_weights, classify, joined, labelled
 from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
+from envs.features import FEATURE_NAMES
 from envs.merge_network import MergeNetwork
-from tests.agglo.small_volumes import agglo, make_tissue, quick_config, volume_options
+from tests.agglo.small_volumes import (
+    agglo,
+    make_tissue,
+    quick_config,
+    volume_options,
+    write_tissue,
+)
 from tests.agglo.training_runs import (
     assert_same_run,
     records,
@@ -48,11 +57,11 @@ def config_of(name: str, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, name=name))
 
 
-def some_decisions(seed: int, n: int = 50) -> Decisions:
+def some_decisions(seed: int, n: int = 50, volume: int = 0) -> Decisions:
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((n, 41)).astype(np.float32)
     worths = rng.integers(-2, 3, n).astype(np.float64)
-    return Decisions(features, worths, np.arange(n) < n // 2)
+    return Decisions(features, worths, np.arange(n) < n // 2, volume)
 
 
 def same_bits(first: MergeNetwork, second: MergeNetwork) -> bool:
@@ -188,6 +197,127 @@ def test_equal_features_of_another_label_are_another_decision() -> None:
     np.testing.assert_array_equal(kept["is_good"], is_good[[0, 1, 3, 4]])
 
 
+def balance(*, classes: bool = False, volumes: bool = False) -> LearnerConfig:
+    return dataclasses.replace(FIT, balance_classes=classes, balance_volumes=volumes)
+
+
+def weights_of(decisions: Memory, *, classes: bool = False, volumes: bool = False) -> list[float]:
+    weights = balanced_weights(decisions, balance(classes=classes, volumes=volumes))
+    assert weights is not None
+    assert weights.dtype == np.float32
+    return weights.tolist()
+
+
+def test_weights_are_those_of_a_calculation_by_hand() -> None:
+    """Volume 0 has good, good, bad and good, volume 1 has bad and bad, volume 4 good and bad."""
+    decisions = {
+        "is_good": np.array([1, 1, 0, 1, 0, 0, 1, 0], np.bool_),
+        "volumes": np.array([0, 0, 0, 0, 1, 1, 4, 4], np.int32),
+    }
+    assert balanced_weights(decisions, balance()) is None
+    assert weights_of(decisions, classes=True) == [1] * 8
+    third = 8 / 3
+    assert weights_of(decisions, volumes=True) == pytest.approx(
+        [third / 4] * 4 + [third / 2] * 4, rel=1e-6
+    )
+    # Good: 2 for each of two volumes. Bad: 4/3 for each of three.
+    good, bad = 2 / 3, 4 / 3
+    assert weights_of(decisions, classes=True, volumes=True) == pytest.approx(
+        [good, good, bad, good, bad / 2, bad / 2, 2, bad], rel=1e-6
+    )
+    rare = {**decisions, "is_good": np.arange(8) == 5}
+    assert weights_of(rare, classes=True) == pytest.approx([4 / 7] * 5 + [4] + [4 / 7] * 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=60),
+    st.sampled_from([(True, False), (False, True), (True, True)]),
+)
+def test_what_is_balanced_has_equal_weight(
+    drawn: list[tuple[bool, int]], balanced: tuple[bool, bool]
+) -> None:
+    """Against every share worked out on its own."""
+    is_good, volumes = (np.array(column) for column in zip(*drawn, strict=True))
+    decisions = {"is_good": is_good, "volumes": volumes}
+    classes, by_volume = balanced
+    weights = np.array(weights_of(decisions, classes=classes, volumes=by_volume))
+    assert weights.sum() == pytest.approx(len(drawn), rel=1e-5)
+    kinds = {good if classes else None for good, _ in drawn}
+    for kind in kinds:
+        of_kind = np.full(len(drawn), True) if kind is None else is_good == kind
+        share = len(drawn) / len(kinds)
+        assert weights[of_kind].sum() == pytest.approx(share, rel=1e-5)
+        places = set(volumes[of_kind].tolist()) if by_volume else set()
+        for volume in places:
+            inside = weights[of_kind & (volumes == volume)]
+            assert inside.sum() == pytest.approx(share / len(places), rel=1e-5)
+            assert len(set(inside.tolist())) == 1
+
+
+@pytest.mark.parametrize("name", ["aggregation", "lash", "gala", "flat"])
+def test_learners_fit_with_the_weights_of_what_they_learn_from(name: str) -> None:
+    """Classes and volumes of this round, and of all rounds where those are remembered."""
+    config = dataclasses.replace(balance(classes=True, volumes=True), name=name)
+    learner = make_learner(config, 0.5, -1.0)
+    before = [some_decisions(1, 40), some_decisions(2, 90, volume=2)]
+    now = [some_decisions(3, 30, volume=2), some_decisions(4, 60, volume=1)]
+    first = learner.learn(Past({}, []), before, 3)
+    second = learner.learn(Past(first.memory, [first.network]), now, 4)
+    met = before + now if name in ("aggregation", "gala") else now
+    known = labelled(met)
+    assert known["volumes"].tolist() == [
+        decisions.volume for decisions in met for _ in range((decisions.worths != 0).sum())
+    ]
+    plain = (known["features"], known["is_good"], *first.network[:2], FIT, 4)
+    weights = balanced_weights(known, config)
+    assert same_bits(second.network, fit_network(*plain, weights=weights)[0])
+    assert not same_bits(second.network, fit_network(*plain)[0])
+
+
+@pytest.mark.usefixtures("serial")
+def test_decisions_know_their_volume(folder: Path, tmp_path: Path) -> None:
+    """The second volume is dark, so that every decision shows which one it is of."""
+    light, dark = make_tissue(1), make_tissue(2)
+    dark = dark._replace(image=dark.image // 8)
+    paths = [
+        write_tissue(tmp_path / f"{name}.h5", tissue)
+        for name, tissue in (("light", light), ("dark", dark))
+    ]
+    config = config_of("aggregation", rounds=1, scales=(1.0, 2.0), episodes=1)
+    config = dataclasses.replace(config, strict_episodes=1, degraded_copies=1)
+    train_on(paths, tmp_path / "run", config)
+    checkpoint = RunFolder.read(tmp_path / "run").latest_checkpoint()
+    assert checkpoint is not None
+    volumes, features = (checkpoint.state[f"memory_{name}"] for name in ("volumes", "features"))
+    n_contacts = records(tmp_path / "run")[0]["decisions"]
+    grey = features[:, FEATURE_NAMES.index("larger: grey mean")]
+    for part in (slice(n_contacts), slice(n_contacts, None)):
+        assert 0 < volumes[part].sum() < len(volumes[part])
+        np.testing.assert_array_equal(volumes[part] == 1, grey[part] < 0.16)
+
+
+@pytest.mark.usefixtures("serial")
+def test_balancing_changes_the_policy_where_there_is_something_to_balance(
+    folder: Path, tmp_path: Path
+) -> None:
+    both = [folder / "1.h5", folder / "2.h5"]
+    bits = {}
+    for name, paths, config in (
+        ("none", both, balance()),
+        ("classes", both, balance(classes=True)),
+        ("volumes", both, balance(volumes=True)),
+        ("one", both[:1], balance()),
+        ("one of one", both[:1], balance(volumes=True)),
+    ):
+        learner = dataclasses.replace(config, name="flat")
+        run = dataclasses.replace(config_of("flat"), learner=learner)
+        network = train_on(paths, tmp_path / name, run).network
+        bits[name] = b"".join(array.tobytes() for array in network)
+    assert len({bits[name] for name in ("none", "classes", "volumes")}) == 3
+    assert bits["one"] == bits["one of one"], "a single volume has all of the weight"
+
+
 @pytest.mark.parametrize("name", [name for name in LEARNER_NAMES if name != "flat"])
 def test_a_round_without_decisions_leaves_the_network(name: str) -> None:
     learner = make_learner(dataclasses.replace(FIT, name=name), 0.5, -1.0)
@@ -242,6 +372,21 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
         "policy-gradient.",
     ),
     (
+        ("--learner", "fitted-q", "--balance-classes"),
+        "--balance-classes does not belong to --learner fitted-q, but to aggregation, lash, gala, "
+        "flat.",
+    ),
+    (
+        ("--learner", "policy-gradient", "--balance-volumes"),
+        "--balance-volumes does not belong to --learner policy-gradient, but to aggregation, lash, "
+        "gala, flat.",
+    ),
+    (
+        ("--learner", "flat", "--validation-shards", "2", "--choose-round"),
+        "--choose-round does not belong to --learner flat, but to aggregation, lash, gala, "
+        "fitted-q, policy-gradient.",
+    ),
+    (
         ("--label", "majority"),
         "--label must be one of vi, rand for --learner aggregation, not majority.",
     ),
@@ -265,6 +410,15 @@ def test_what_no_learner_takes_is_refused(
     said = agglo(capsys, *words, *given)
     assert said == (2, "", f"agglo: {sentence}\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_order_of_episodes_cannot_be_balanced_by_volume(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(learner=LearnerConfig(balance_volumes=True))
+    with pytest.raises(InputError, match="--balance-volumes cannot be combined with --staleness"):
+        train_on([folder / "1.h5"], tmp_path / "run", config, staleness=1)
+    assert not (tmp_path / "run").exists()
 
 
 def test_python_is_refused_the_same(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agglo.training.learner import LearnerConfig
-from agglo.training.network_fit import fit_network, standardisation
+from agglo.training.network_fit import fit_network, layers_of, standardisation
 from analysis.input_error import InputError
 from envs.features import N_FEATURES
 from envs.merge_network import MergeNetwork, checked_network, logit, pack
@@ -68,6 +70,75 @@ def test_the_number_of_threads_changes_nothing() -> None:
         torch.set_num_threads(n_before)
     assert same_bits(networks[0], networks[1])
     assert same_bits(networks[0], networks[2])
+
+
+def fit_by_torch(
+    features: npt.NDArray[np.float32],
+    is_good: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.float32] | None,
+) -> torch.nn.Sequential:
+    """Fit `CONFIG` from seed 1 by torch's own loss: without weights what was done before them."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = (N_FEATURES, CONFIG.hidden_1, CONFIG.hidden_2, 1)
+    layers = [torch.nn.Linear(n, m) for n, m in itertools.pairwise(sizes)]
+    with torch.no_grad():
+        for layer in layers:
+            for parameter in (layer.weight, layer.bias):
+                bound = 1 / np.sqrt(layer.in_features)
+                parameter.uniform_(-bound, bound, generator=generator)
+    model = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+    mean, scale = standardisation(features)
+    x, y = torch.from_numpy((features - mean) * scale), torch.from_numpy(is_good.astype(np.float32))
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=CONFIG.learning_rate, weight_decay=CONFIG.weight_decay
+    )
+    n_steps = CONFIG.epochs * -(-len(x) // CONFIG.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=n_steps)
+    for _ in range(CONFIG.epochs):
+        for batch in torch.randperm(len(x), generator=generator).split(CONFIG.batch):
+            weight = None if weights is None else torch.from_numpy(weights)[batch]
+            loss = torch.nn.BCEWithLogitsLoss(weight)(model(x[batch]).squeeze(1), y[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return model
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_fit_is_that_of_torch_with_and_without_weights(is_weighted: bool) -> None:
+    features, is_good = toy_problem()
+    weights = np.where(is_good, 1.5, 0.5).astype(np.float32) if is_weighted else None
+    given = standardisation(features)
+    network, _ = fit_network(features, is_good, *given, CONFIG, 1, weights=weights)
+    expected = fit_by_torch(features, is_good, weights)
+    ours = layers_of(network)
+    for layer, other in zip(ours, (expected[0], expected[2], expected[4]), strict=True):
+        assert torch.equal(layer.weight, other.weight)  # pyright: ignore[reportArgumentType]
+        assert torch.equal(layer.bias, other.bias)  # pyright: ignore[reportArgumentType]
+
+
+def test_weights_of_1_change_no_bit() -> None:
+    features, is_good = toy_problem()
+    ones = np.ones(len(features), np.float32)
+    given = standardisation(features)
+    network, scores = fit_network(features, is_good, *given, CONFIG, 1, weights=ones)
+    plain, plain_scores = fit()
+    assert same_bits(network, plain)
+    assert scores == plain_scores
+
+
+def test_the_loss_is_weighted_and_the_accuracy_is_not() -> None:
+    features, is_good = toy_problem()
+    weights = np.where(is_good, 1.8, 0.2).astype(np.float32)
+    given = standardisation(features)
+    network, scores = fit_network(features, is_good, *given, CONFIG, 1, weights=weights)
+    scored = logits(network, features).astype(np.float64)
+    signed = np.where(is_good, scored, -scored)
+    loss = (weights * np.log1p(np.exp(-signed))).sum() / len(features)
+    assert scores["loss"] == pytest.approx(loss, rel=1e-4)
+    assert scores["accuracy"] == pytest.approx((signed > 0).mean(), abs=1e-6)
+    assert scored.mean() > logits(fit()[0], features).mean() + 0.1, "good ones count nine times"
 
 
 def test_it_learns_what_can_be_learned() -> None:

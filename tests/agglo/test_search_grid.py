@@ -18,9 +18,12 @@ def names_of(grid: Grid) -> list[str]:
 
 
 def test_every_option_of_the_training_can_be_searched() -> None:
-    """But those that say which shards there are, and the seed."""
+    """But those that say which shards there are, and the seed.
+
+    A round is chosen on validation shards of the training's own, so it is not searched either.
+    """
     own = {field.name for field in fields(TrainConfig)} - {
-        *("seed", "shard_vox", "validation_shards", "learner")
+        *("seed", "shard_vox", "validation_shards", "choose_round", "patience", "learner")
     }
     own |= {field.name for field in fields(LearnerConfig)} - {"name"}
     assert {field.name for field in fields(Grid)} == own | {"learners"}
@@ -65,6 +68,16 @@ def test_groups_of_features_are_joined_by_plus() -> None:
     assert candidates[1].name == "aggregation, features boundary+grey"
 
 
+def test_balances_are_switched_on_and_off() -> None:
+    grid = Grid(learners=("lash", "flat"), balance_classes=(False, True), balance_volumes=(True,))
+    candidates = candidates_of(grid, SHARD)
+    assert [candidate.name for candidate in candidates] == [
+        f"{name}, balance classes {is_on}" for name in ("lash", "flat") for is_on in (False, True)
+    ]
+    assert [c.config.learner.balance_classes for c in candidates] == [False, True] * 2
+    assert all(candidate.config.learner.balance_volumes for candidate in candidates)
+
+
 def test_scales_are_joined_by_plus() -> None:
     candidates = candidates_of(Grid(scales=("1", "2+0.5")), SHARD)
     assert [candidate.config.scales for candidate in candidates] == [(1.0,), (2.0, 0.5)]
@@ -89,6 +102,10 @@ def test_a_value_given_twice_is_tried_once() -> None:
         ({"scales": ("1+one",)}, r"--scales must be numbers joined by \+, not 1\+one"),
         ({"scales": ("1+0",)}, "--scales must be one positive number or more, not 1.0 0.0"),
         ({"rounds": (4, 0)}, "--rounds must be at least 1, not 0"),
+        (
+            {"learners": ("fitted-q",), "balance_classes": (True,)},
+            "--balance-classes does not belong to --learners fitted-q",
+        ),
         ({"label": ("majority",)}, "--label must be one of vi, rand for --learner aggregation"),
         ({"features": ("grey+hue",)}, "--features must be some of boundary, .*, not grey hue"),
         ({"learning_rate": (0.0,)}, "--learning-rate must be positive, not 0"),

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from agglo.policy_file import load_policy
+from agglo.training import train
 from agglo.training.shard import cut_shards, split_shards
 from agglo.training.threshold import best_threshold
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import load_instance
+from analysis.input_error import InputError
 from envs.feature_groups import GROUP_NAMES, group_of
 from envs.features import FEATURE_NAMES, N_SHAPE_FEATURES
 from envs.merge_network import mean_boundary_network
 from envs.rollout import play_episode
 from tests.agglo.small_volumes import (
     NAMES,
+    SHAPE,
     agglo,
     make_tissue,
     quick_config,
@@ -189,6 +192,109 @@ def test_an_interrupted_run_goes_on_to_the_same_end(folder: Path, tmp_path: Path
     (tmp_path / "torn" / "policy.npz").unlink()
     train_on(paths, tmp_path / "torn", config, resume=True)
     assert_same_run(tmp_path / "torn", tmp_path / "whole")
+
+
+MEASURED = train._measured
+
+
+def let_validation_be(monkeypatch: pytest.MonkeyPatch, *vis: float) -> None:
+    """Say what VI the validation shards have, round by round."""
+    left = iter(vis)
+
+    def scripted(episodes: list, name: str) -> dict[str, float]:
+        known = MEASURED(episodes, name)
+        return {**known, "validation_vi": next(left)} if name == "validation" else known
+
+    monkeypatch.setattr(train, "_measured", scripted)
+
+
+def choosing(**changes: Any) -> TrainConfig:
+    known = {"episodes": 1, "n_average": 2, "validation_shards": 2, "choose_round": True}
+    return quick_config(**{**known, **changes})
+
+
+@pytest.mark.usefixtures("serial")
+def test_the_policy_is_that_of_the_round_that_validated_best(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training of so many rounds would have ended with; of two equally good, the first.
+
+    Patience ends the run, and ends it there too if it is torn in between.
+    """
+    paths = [folder / "1.h5"]
+    expected = train_on(paths, tmp_path / "two", choosing(rounds=2, choose_round=False))
+    config, vis = choosing(rounds=9, patience=2), (3.0, 2.0, 1.0, 1.5, 1.0, 0.5)
+    let_validation_be(monkeypatch, *vis)
+    policy = train_on(paths, tmp_path / "run", config)
+    assert [record["chosen_round"] for record in records(tmp_path / "run")] == [0, 1, 2, 2, 2]
+    for one, other in zip(policy.network, expected.network, strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert policy.threshold == expected.threshold
+    assert policy.error == expected.error
+    assert (policy.provenance["round"], policy.provenance["validation_vi"]) == (2, 1.0)
+    assert "round" not in expected.provenance
+    let_validation_be(monkeypatch, *vis)
+    for last in (1, 3, 4):
+        with pytest.raises(Stop):
+            train_on(paths, tmp_path / "torn", config, resume=last > 1, on_round=stop_after(last))
+    train_on(paths, tmp_path / "torn", config, resume=True)
+    assert_same_run(tmp_path / "torn", tmp_path / "run")
+
+
+@pytest.mark.usefixtures("serial")
+def test_choosing_changes_nothing_of_the_training(folder: Path, tmp_path: Path) -> None:
+    """And what is chosen is the least of what was measured."""
+    paths = [folder / "1.h5"]
+    train_on(paths, tmp_path / "all", choosing(rounds=3, choose_round=False))
+    policy = train_on(paths, tmp_path / "run", choosing(rounds=3))
+    log = records(tmp_path / "run")
+    vis = [record["validation_vi"] for record in log]
+    assert [record.pop("chosen_round") for record in log] == [
+        int(np.argmin(vis[: n + 1])) for n in range(4)
+    ]
+    assert log == records(tmp_path / "all")
+    assert policy.provenance["validation_vi"] == min(vis)
+
+
+def test_patience_ends_an_asynchronous_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_local: None
+) -> None:
+    let_validation_be(monkeypatch, 1.0, 2.0, 0.5)
+    policy = train_on([folder / "1.h5"], tmp_path / "run", choosing(patience=1), staleness=1)
+    assert len(records(tmp_path / "run")) == 2
+    assert policy.provenance["round"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"validation_shards": 1},
+            "--choose-round needs --validation-shards of at least 2, not 1",
+        ),
+        ({"choose_round": False, "patience": 3}, "--patience needs --choose-round"),
+        ({"patience": 0}, "--patience must be at least 1, not 0"),
+    ],
+)
+def test_a_round_is_chosen_by_several_shards(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        choosing(**settings)
+
+
+@pytest.mark.usefixtures("serial")
+def test_a_round_cannot_be_chosen_without_truth(folder: Path, tmp_path: Path) -> None:
+    """The two shards that are drawn have no labels."""
+    tissue = make_tissue(1)
+    config = choosing()
+    _, validation = split_shards(cut_shards([SHAPE], config.shard_vox), 2, config.seed)
+    labels = tissue.labels.copy()
+    for shard in validation:
+        labels[shard.box] = 0
+    write_tissue(tmp_path / "blank.h5", tissue._replace(labels=labels))
+    sentence = "--choose-round: none of the 2 validation shards has superpixels with labels"
+    with pytest.raises(InputError, match=sentence):
+        train_on([tmp_path / "blank.h5"], tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("serial")
