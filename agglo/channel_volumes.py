@@ -16,14 +16,12 @@ import numpy.typing as npt
 from agglo.policy_file import Policy
 from agglo.training.volume_set import VolumeSet
 from agglo.volumes import Volume, open_volume, require_volume
+from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
 from envs.channels import NO_CHANNEL, NO_CHANNELS, Channels
 from envs.feature_groups import CHANNEL_GROUPS
 from envs.feature_layout import layout_of
 from envs.region_graph import Core
-
-MADE_BY = "channels_of"
-"""Attribute that names what made channels."""
 
 OPTIONS = tuple(f"--{group}" for group in CHANNEL_GROUPS)
 
@@ -63,7 +61,7 @@ def know_channels(sets: Sequence[VolumeSet], groups: Sequence[str]) -> KnownChan
                     f"for each of the {len(sets)} image volumes."
                 )
             with open_volume(text, argument=f"--{group}") as volume:
-                made = volume.attributes.get(MADE_BY)
+                made = volume.attributes.get(CHANNELS_OF)
                 # Of an embedding any number of coordinates will do.
                 n_channels = len(volume) if group == "texture" else 0
                 seen.setdefault((n_channels, made), text)
@@ -109,7 +107,7 @@ def require_fitting_channels(policy: Policy, volumes: Mapping[str, Volume]) -> N
                 f"--texture: {volume.address} has {len(volume)} channels, but the policy looks at "
                 f"{layout.n_texture}."
             )
-        made, known = volume.attributes.get(MADE_BY), policy.made_by.get(group)
+        made, known = volume.attributes.get(CHANNELS_OF), policy.made_by.get(group)
         if made is not None and known is not None and made != known:
             raise InputError(
                 f"--{group}: {volume.address} holds channels of {made[:12]}, but the policy was "

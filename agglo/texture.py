@@ -26,6 +26,7 @@ from agglo.volumes import (
     open_matching,
     require_volume,
 )
+from agglo.volumes.attributes import CHANNELS_OF
 from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
@@ -38,9 +39,6 @@ from predict.texture_patch import TexturePatch
 
 BLOCK_VOX: Triple = DEFAULT_BLOCK
 """What an actor makes at once: whole chunks of the output, 8 MB of 8 channels."""
-
-CHANNELS_OF = "channels_of"
-"""Attribute of the channels: the digest of their dictionary."""
 
 LEARNED = "dictionary.npz"
 """What was learned, in the folder of the ledger, until the channels are whole."""

@@ -32,6 +32,7 @@ from agglo.volumes import (
     check_output,
     open_volume,
 )
+from agglo.volumes.attributes import CHANNELS_OF
 from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.output import MAIN
 from agglo.volumes.staging import FailedWriteError
@@ -157,7 +158,7 @@ def predict_boundaries(
         image: address of the image.
         model: the model folder.
         out: address of the boundary map; the affinities are `OUT:affinities`, the embedding is
-            `OUT:embedding`, and the attribute `channels_of` of OUT names the model it is of.
+            `OUT:embedding`, and the attribute `channels_of` names the model it is of.
         affinities: address of the affinities, if they are to be a volume of their own instead.
         out_of_fold: predict each part by the fold that did not see it.
         n_views: predict the image and its mirror images and turns, so many, and take their mean;
@@ -223,7 +224,7 @@ def predict_boundaries(
     }
     n_embedding = trained.n_embedding * (1 if out_of_fold else trained.n_folds)
     if n_embedding > 0:
-        attributes["channels_of"] = description["model_content"]
+        attributes[CHANNELS_OF] = description["model_content"]
     options: dict[str, Any] = {
         "voxel_size_nm": description["voxel_size_nm"],
         "overwrite": overwrite,

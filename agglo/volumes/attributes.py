@@ -9,6 +9,9 @@ import numpy as np
 
 from agglo.volumes.ome_metadata import OME_KEYS
 
+CHANNELS_OF = "channels_of"
+"""Attribute of channels that names what made them: the digest of a dictionary or of a model."""
+
 _RESERVED = (*OME_KEYS, "voxel_size_nm", "resolution", "element_size_um")
 
 

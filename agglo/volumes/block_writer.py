@@ -133,7 +133,7 @@ class BlockWriter:
         argument: the argument that the text comes from.
         voxel_size_nm: edges of a voxel (z, y, x), None where they are not known.
         overwrite: whether to replace an output that exists, when the new one is whole.
-        attributes: what else to write beside the main volume: numbers, strings and lists of them.
+        attributes: what else to write beside every volume: numbers, strings and lists of them.
         nested: further volumes by name. They are groups in the main one (``V.zarr:NAME``), in an
             HDF5 file datasets beside it.
         n_levels: resolutions of the main volume, each half the one before; an HDF5 file has one.
@@ -179,7 +179,7 @@ class BlockWriter:
                         name or address.file.stem,
                         one,
                         self._voxel_size_nm,
-                        self._attributes if name == MAIN else {},
+                        self._attributes,
                         n_levels=n_levels if name == MAIN else 1,
                     )
         except BaseException:

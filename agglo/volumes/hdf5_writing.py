@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from agglo.volumes.layout import ArrayLayout
-from agglo.volumes.output import MAIN, Output
+from agglo.volumes.output import Output
 from agglo.volumes.staging import Staging, refusing_failed_writes
 from agglo.volumes.voxel_size import VoxelSize
 from analysis.input_error import InputError
@@ -63,7 +63,7 @@ def write_datasets(
         output: the file, checked, and the names.
         arrays: by volume name, each (z, y, x) or (c, z, y, x), sliceable along z.
         voxel_size_nm: attribute of every dataset.
-        attributes: further attributes of the main dataset.
+        attributes: further attributes of every dataset.
 
     Raises:
         InputError: where the disk does not take it, the file changed in the meantime, or it holds
@@ -83,8 +83,7 @@ def write_datasets(
                     with h5py.File(raw, "w" if before is None else "r+") as file:
                         for volume, array in arrays.items():
                             dataset = _write_dataset(file, names[volume], array, voxel_size_nm)
-                            if volume == MAIN:
-                                _write_attributes(dataset, attributes)
+                            _write_attributes(dataset, attributes)
                 finally:
                     if raw.failure is not None:
                         raise raw.failure

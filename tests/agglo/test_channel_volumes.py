@@ -12,7 +12,7 @@ import pytest
 
 from agglo.blocks import stages
 from agglo.blocks.segmentation import segment_in_blocks
-from agglo.channel_volumes import MADE_BY, know_channels
+from agglo.channel_volumes import know_channels
 from agglo.policy_file import Policy, load_policy
 from agglo.segmentation import load_tree
 from agglo.training.shard import Shard
@@ -20,6 +20,7 @@ from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet, load_instance, open_set, open_sets
 from agglo.volumes import open_volume
+from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
 from envs.channel_sums import with_channels
 from envs.channels import Channels
@@ -62,10 +63,10 @@ def write_hints(path: Path, seed: int) -> Path:
     more: Any = channels
     write_tissue(path, tissue, **more)
     with h5py.File(path, "r+") as file:
-        file["texture"].attrs[MADE_BY] = "a dictionary"
-        file["embedding"].attrs[MADE_BY] = "a model"
+        file["texture"].attrs[CHANNELS_OF] = "a dictionary"
+        file["embedding"].attrs[CHANNELS_OF] = "a model"
         file["other"] = channels["texture"]
-        file["other"].attrs[MADE_BY] = "another one"
+        file["other"].attrs[CHANNELS_OF] = "another one"
         file["three"] = np.concatenate([channels["texture"], channels["texture"][:1]])
         file["flat"] = channels["texture"][0]
     return path

@@ -14,7 +14,8 @@ import pytest
 
 from agglo import texture as module
 from agglo.eight_bits import EightBits
-from agglo.texture import CHANNELS_OF, make_texture
+from agglo.texture import make_texture
+from agglo.volumes.attributes import CHANNELS_OF
 from agglo.texture_file import load_texture, save_texture
 from agglo.volumes import Kind, open_volume
 from analysis.input_error import InputError
