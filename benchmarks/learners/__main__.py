@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 from benchmarks.learners.halves import Half, half_at, halves_of
 from benchmarks.learners.runs import Run, baselines, floor_of, train_and_score
+from benchmarks.learners.variants import DEFAULT, varied
 from envs.feature_groups import DEFAULT_GROUPS
 
 NUMBERS = ("vi", "vi_split", "vi_merge", "adapted_rand_error")
@@ -50,6 +51,9 @@ class Arguments:
     features: tuple[str, ...] = ("+".join(DEFAULT_GROUPS),)
     """which groups of features they look at, sets of groups joined by +: each learner is trained
     with each, which tells what a group is worth"""
+    variants: tuple[str, ...] = (DEFAULT,)
+    """what else they are told: balance-classes, balance-volumes, choose-round, validation-shards=N
+    and patience=N, joined by +; each learner is trained in each way"""
     scales: tuple[float, ...] = TrainConfig().scales
     """shards are cut at each of these multiples of --shard-vox"""
     strict_episodes: int = TrainConfig().strict_episodes
@@ -84,24 +88,26 @@ def compare(arguments: Arguments) -> None:
         raise InputError("--data, or --first and --second, must be given.")
     ways = [(first, second), (second, first)]
     runs: list[Run] = []
+    base = TrainConfig(
+        shard_vox=arguments.shard_vox,
+        scales=arguments.scales,
+        strict_episodes=arguments.strict_episodes,
+        degraded_copies=arguments.degraded_copies,
+    )
     learners = [
         LearnerConfig(name=name, batch=arguments.batch, features=tuple(groups.split("+")))
         for name, groups in product(arguments.learners, arguments.features)
     ]
-    n_runs = len(ways) * len(learners) * arguments.seeds
+    trainings = [
+        (variant, varied(replace(base, learner=learner), variant))
+        for learner, variant in product(learners, arguments.variants)
+    ]
+    n_runs = len(ways) * len(trainings) * arguments.seeds
     with ray_session(), progress("learners", n_runs) as bar:
-        for learner, (train, test), seed in product(learners, ways, range(arguments.seeds)):
-            config = TrainConfig(
-                seed=seed,
-                shard_vox=arguments.shard_vox,
-                scales=arguments.scales,
-                strict_episodes=arguments.strict_episodes,
-                degraded_copies=arguments.degraded_copies,
-                learner=learner,
-            )
-            run = train_and_score(train, test, config)
-            runs.append(run)
-            bar.advance(learner=learner.name, vi=runs[-1].scores["vi"])
+        plan = product(trainings, ways, range(arguments.seeds))
+        for (variant, config), (train, test), seed in plan:
+            runs.append(train_and_score(train, test, replace(config, seed=seed), variant))
+            bar.advance(learner=config.learner.name, vi=runs[-1].scores["vi"])
         references = {
             f"{train.name} → {test.name}": {
                 **floor_of(test),
@@ -111,7 +117,7 @@ def compare(arguments: Arguments) -> None:
         }
     console.out(
         f"{arguments.data or 'two volumes'}; VI in bits, truth 0 dropped, at the policy's own "
-        f"threshold (logit 0); mean ± sd over {arguments.seeds} seeds"
+        f"threshold (logit 0 without validation shards); mean ± sd over {arguments.seeds} seeds"
     )
     for train, test in ways:
         show_way(train, test, runs, references[f"{train.name} → {test.name}"])
@@ -132,24 +138,25 @@ def compare(arguments: Arguments) -> None:
 def show_way(train: Half, test: Half, runs: list[Run], references: dict[str, Any]) -> None:
     """Print the table of one direction."""
     rows: list[tuple[object, ...]] = [
-        (name, "", *(f"{scores[number]:.3f}" for number in NUMBERS), "", "")
+        (name, "", "", *(f"{scores[number]:.3f}" for number in NUMBERS), "", "", "")
         for name, scores in references.items()
     ]
     here = [run for run in runs if run.train == train.name]
-    for learner, features in dict.fromkeys((run.learner, run.features) for run in here):
-        mine = [run for run in here if (run.learner, run.features) == (learner, features)]
+    kinds = [(run.learner, run.features, run.variant) for run in here]
+    for kind in dict.fromkeys(kinds):
+        mine = [run for run, own in zip(here, kinds, strict=True) if own == kind]
         rows.append(
             (
-                learner,
-                features,
+                *kind,
                 *(spread([run.scores[number] for run in mine]) for number in NUMBERS),
                 spread([run.train_vi for run in mine]),
+                " ".join(str(run.round_index) for run in mine),
                 f"{sum(run.seconds for run in mine) / len(mine):.1f}",
             )
         )
     show_table(
         f"trained on {train.name}, measured on {test.name}",
-        ("", "features", "VI", "split", "merge", "ARAND", "training VI", "s"),
+        ("", "features", "variant", "VI", "split", "merge", "ARAND", "training VI", "round", "s"),
         rows,
     )
 

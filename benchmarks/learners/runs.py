@@ -31,27 +31,31 @@ class Run:
     Attributes:
         learner: its name.
         features: groups of features that it looks at, joined by "+".
+        variant: what else was told to the training.
         train: name of the half it was trained on.
         test: name of the half it was measured on.
         seed: of training.
         scores: of its segmentation of the other half, at its own threshold.
-        train_vi: mean VI of the training shards in the end.
-        decisions: learned from in the last round.
+        train_vi: mean VI of the training shards after the policy's round, at logit 0.
+        round_index: the policy's round: the last, or the one chosen.
+        decisions: learned from in that round.
         seconds: of training, on one actor.
     """
 
     learner: str
     features: str
+    variant: str
     train: str
     test: str
     seed: int
     scores: Scores
     train_vi: float
+    round_index: int
     decisions: int
     seconds: float
 
 
-def train_and_score(train: Half, test: Half, config: TrainConfig) -> Run:
+def train_and_score(train: Half, test: Half, config: TrainConfig, variant: str) -> Run:
     """Train on one half, on one actor, and measure on the other."""
     records = []
     began = time.perf_counter()
@@ -65,15 +69,18 @@ def train_and_score(train: Half, test: Half, config: TrainConfig) -> Run:
             on_round=records.append,
         )
     seconds = time.perf_counter() - began
+    own = records[policy.provenance.get("round", -1)]
     return Run(
         config.learner.name,
         "+".join(config.learner.features),
+        variant,
         train.name,
         test.name,
         config.seed,
         scored(test, policy.network, policy.threshold),
-        records[-1]["train_vi"],
-        records[-1]["decisions"],
+        own["train_vi"],
+        own["round"],
+        own["decisions"],
         seconds,
     )
 
