@@ -15,9 +15,9 @@ import pytest
 from agglo import texture as module
 from agglo.eight_bits import EightBits
 from agglo.texture import make_texture
-from agglo.volumes.attributes import CHANNELS_OF
 from agglo.texture_file import load_texture, save_texture
 from agglo.volumes import Kind, open_volume
+from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
 from envs.quantise import quantise_boundaries
 from tests.agglo.small_volumes import Said, agglo, make_tissue, tree_of, write_tissue
