@@ -130,6 +130,8 @@ def line_of(record: dict[str, Any]) -> str:
         parts.append(
             f"validation VI {record['validation_start_vi']:.3f} -> {record['validation_vi']:.3f}"
         )
+    if "chosen_round" in record:
+        parts.append(f"round {record['chosen_round']} is the best so far")
     if record.get("staleness"):
         parts.append(f"episodes {spread_of(record['staleness'])} versions old")
     if "idle_share" in record:

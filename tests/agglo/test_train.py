@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agglo.commands.train import line_of
 from agglo.policy_file import load_policy
 from agglo.training import train
 from agglo.training.shard import cut_shards, split_shards
@@ -312,6 +313,15 @@ def test_shards_outside_the_tissue_teach_nothing(folder: Path, tmp_path: Path) -
     train_on([tmp_path / "half.h5"], tmp_path / "half", config)
     first, expected = (records(tmp_path / name)[0] for name in ("masked", "half"))
     assert first["decisions"] == expected["decisions"] > 50
+
+
+def test_a_line_says_which_round_is_chosen_so_far() -> None:
+    record = {"round": 3, "decisions": 7, "loss": 0.5, "train_start_vi": 2.0, "train_vi": 1.0}
+    assert line_of(record | {"seconds": 0.25}) == (
+        "round 3, 7 decisions, loss 0.5000, training VI 2.000 -> 1.000, 0.2 s"
+    )
+    chosen = line_of(record | {"seconds": 0.25, "chosen_round": 1})
+    assert chosen.endswith("1.000, round 1 is the best so far, 0.2 s")
 
 
 def test_the_command_trains_what_beats_its_superpixels(
