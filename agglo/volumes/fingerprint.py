@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def fingerprint(volume: Sliceable) -> str:
     digest = hashlib.sha256(f"{volume.dtype.kind} {extents}".encode())
     sections = np.linspace(0, depth - 1, min(depth, FINGERPRINT_SECTIONS)).round().astype(int)
     for z in sections.tolist():
-        box = (slice(z, z + 1), slice(0, height), slice(0, width))
-        section = np.asarray(volume[(*(slice(0, extent) for extent in before), *box)])
+        channels = [slice(0, extent) for extent in before]
+        box: Any = (*channels, slice(z, z + 1), slice(0, height), slice(0, width))
+        section = np.asarray(volume[box])
         digest.update(np.ascontiguousarray(section.astype(section.dtype.newbyteorder("<"))).data)
     return digest.hexdigest()

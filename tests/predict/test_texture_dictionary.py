@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def _volumes(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]
 def _one_by_one(texture: TextureDictionary, image: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the channels by the formula, voxel by voxel; NaN where rounding could go both ways."""
     halo, step = texture.patch.halo_vox, texture.patch.dilation
-    padded = [np.pad(v, [(h, h) for h in halo], "reflect") for v in (image, edges)]
+    rim: Any = [(h, h) for h in halo]
+    padded = [np.pad(v, rim, "reflect") for v in (image, edges)]
     wanted = np.empty((texture.n_channels, *image.shape))
     for at in np.ndindex(image.shape):
         cut = tuple(slice(p, p + 2 * h + 1, s) for p, h, s in zip(at, halo, step, strict=True))
