@@ -208,10 +208,15 @@ def show_case(title: str, rows: Sequence[Row], policies: Sequence[tuple[str, str
         )
 
 
+def short(features: str) -> str:
+    """Return a set of groups as a figure names it."""
+    return "all" if features == ALL else features.replace(DEFAULT, "default")
+
+
 def figure_of(rows: Sequence[Row], policies: Sequence[tuple[str, str]], title: str) -> Figure:
     """Draw the VI of every seed of every policy of a case."""
     groups = {
-        f"{learner}: {features}": values_of(rows, name_of(learner, features), "vi")
+        f"{learner}: {short(features)}": values_of(rows, name_of(learner, features), "vi")
         for learner, features in policies
     }
     references = {name: values_of(rows, name, "vi")[0] for name in REFERENCES}

@@ -100,7 +100,7 @@ def test_wrong_arguments_are_told(given: dict, message: str) -> None:
 
 
 def test_numbers_are_gathered_by_learner_and_features() -> None:
-    policies = [("flat", SETS[0]), ("gala", SETS[1])]
+    policies = [("flat", SETS[0]), ("gala", SETS[4]), ("gala", SETS[-1])]
     rows = [
         Row(CASE.name, name_of(*policy), seed, {"vi": n + seed, "adapted_rand_error": 0.1})
         for n, policy in enumerate(policies)
@@ -109,8 +109,9 @@ def test_numbers_are_gathered_by_learner_and_features() -> None:
     rows += [Row(CASE.name, name, 0, {"vi": 0.5}) for name in ("floor", "greedy-oracle")]
     rows.append(Row(CASE.name, "mean-boundary", 0, {"vi": 2.0}))
     assert values_of(rows, name_of(*policies[1]), "vi") == [1.0, 2.0]
+    assert policies[1][1] == "boundary+grey+geometry+shape"
     assert spread([1.0, 2.0]) == "1.500 ± 0.707"
     assert spread([1.0]) == "1.000"
     axis = figure_of(rows, policies, CASE.title).axes[0]
     shown = [label.get_text() for label in axis.get_yticklabels()]
-    assert shown == ["flat: boundary", "gala: boundary+grey"]
+    assert shown == ["flat: boundary", "gala: default+shape", "gala: all"]
