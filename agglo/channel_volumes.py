@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from agglo.policy_file import Policy
 from agglo.training.volume_set import VolumeSet
-from agglo.volumes import Volume, open_volume, require_volume
+from agglo.volumes import Volume, VoxelSize, open_matching, open_volume, require_volume
 from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
 from envs.channels import NO_CHANNEL, NO_CHANNELS, Channels
@@ -80,6 +80,33 @@ def _kind(seen: tuple[int, str | None]) -> str:
     n_channels, made = seen
     number = f"{n_channels} channels " if n_channels else "channels "
     return number + ("of nobody knows what" if made is None else f"of {made[:12]}")
+
+
+def open_for_policy(
+    policy: Policy,
+    texts: Mapping[str, str | None],
+    voxel_size_nm: VoxelSize | None,
+    *,
+    texture: str | None,
+    embedding: str | None,
+) -> tuple[dict[str, Volume], VoxelSize | None]:
+    """Open the volumes that a policy is to be applied to; return them by argument, and their size.
+
+    Args:
+        policy: that is to be applied.
+        texts: argument → address, without channels; what was not given is passed over.
+        voxel_size_nm: for volumes that state none.
+        texture: address of texture channels, if the policy looks at any.
+        embedding: address of an embedding, if the policy looks at one.
+
+    Raises:
+        InputError: where one cannot be opened, two do not belong together, or the channels are not
+            those that the policy looks at.
+    """
+    addresses = {**texts, "--texture": texture, "--embedding": embedding}
+    volumes, size = open_matching(addresses, voxel_size_nm)
+    require_fitting_channels(policy, volumes)
+    return volumes, size
 
 
 def require_fitting_channels(policy: Policy, volumes: Mapping[str, Volume]) -> None:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agglo.channel_volumes import read_channels, require_fitting_channels
+from agglo.channel_volumes import open_for_policy, read_channels
 from agglo.policy_file import Policy
-from agglo.volumes import VoxelSize, open_matching, require_volume
+from agglo.volumes import VoxelSize, require_volume
 from analysis.contingency import contingency_table
 from analysis.input_error import InputError
 from analysis.recording import Gains, Recording, View
@@ -132,11 +132,10 @@ def record_volumes(
         "--boundaries": boundaries,
         "--superpixels": superpixels,
         "--labels": labels,
-        "--texture": texture,
-        "--embedding": embedding,
     }
-    volumes, size = open_matching(texts, voxel_size_nm)
-    require_fitting_channels(policy, volumes)
+    volumes, size = open_for_policy(
+        policy, texts, voxel_size_nm, texture=texture, embedding=embedding
+    )
     return record_episode(
         policy,
         require_volume(volumes["--image"], "--image", "image"),

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agglo.channel_volumes import read_channels, require_fitting_channels
+from agglo.channel_volumes import open_for_policy, read_channels
 from agglo.doubt_file import doubts_path_of, save_doubts
 from agglo.policy_file import Policy
 from agglo.volumes import (
     Address,
     VoxelSize,
     check_output,
-    open_matching,
     require_volume,
     write_volume,
 )
@@ -76,15 +75,10 @@ def segment_volume(
     tree_path = tree_path_of(out)
     check_output(out, overwrite=overwrite)
     require_free_tree(tree_path, overwrite=overwrite)
-    texts = {
-        "--image": image,
-        "--boundaries": boundaries,
-        "--superpixels": superpixels,
-        "--texture": texture,
-        "--embedding": embedding,
-    }
-    volumes, stated = open_matching(texts, voxel_size_nm)
-    require_fitting_channels(policy, volumes)
+    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
+    volumes, stated = open_for_policy(
+        policy, texts, voxel_size_nm, texture=texture, embedding=embedding
+    )
     size = stated or policy.voxel_size_nm
     labels = require_volume(volumes["--superpixels"], "--superpixels", "superpixels")
     map_ = require_volume(volumes["--boundaries"], "--boundaries", "boundaries")

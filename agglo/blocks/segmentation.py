@@ -22,7 +22,7 @@ from agglo.blocks.stages import WrongAsAWholeError, run_stages
 from agglo.blocks.superpixel_sizes import gather_sizes
 from agglo.blocks.tree import BlockTree
 from agglo.blocks.work import summed
-from agglo.channel_volumes import OPTIONS, require_fitting_channels
+from agglo.channel_volumes import OPTIONS, open_for_policy
 from agglo.doubt_file import doubts_path_of
 from agglo.policy_file import Policy
 from agglo.segmentation import keep_doubts, require_free_tree, save_tree, tree_path_of
@@ -32,7 +32,6 @@ from agglo.volumes import (
     BlockWriter,
     VoxelSize,
     check_output,
-    open_matching,
     require_volume,
 )
 from agglo.volumes.fingerprint import fingerprint
@@ -103,15 +102,10 @@ def segment_in_blocks(
     own = check_output(out, overwrite=overwrite, nested=nested).address
     tree_path = tree_path_of(out)
     require_free_tree(tree_path, overwrite=overwrite or resume)
-    texts = {
-        "--image": image,
-        "--boundaries": boundaries,
-        "--superpixels": superpixels,
-        "--texture": texture,
-        "--embedding": embedding,
-    }
-    volumes, stated = open_matching(texts, voxel_size_nm)
-    require_fitting_channels(policy, volumes)
+    texts = {"--image": image, "--boundaries": boundaries, "--superpixels": superpixels}
+    volumes, stated = open_for_policy(
+        policy, texts, voxel_size_nm, texture=texture, embedding=embedding
+    )
     for name, volume in volumes.items():
         n_axes = 4 if _KINDS[name] == "channels" else 3
         if len(volume.shape) != n_axes or 0 in volume.shape:

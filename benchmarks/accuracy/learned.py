@@ -47,7 +47,7 @@ class Trained:
                     *("--boundaries", *(one.boundaries for one in volumes)),
                     *("--superpixels", *(one.superpixels for one in volumes)),
                     *("--labels", *(one.labels for one in volumes)),
-                    *_feature_words(volumes, self.features),
+                    *feature_words(volumes, self.features),
                     *voxel_size_words(volumes[0].voxel_size_nm or (1.0, 1.0, 1.0)),
                     *["--resume"] * run.exists(),
                 ]
@@ -57,7 +57,7 @@ class Trained:
         return {**policy_numbers(trial.test, policy.network, policy.threshold), "train_s": seconds}
 
 
-def _feature_words(volumes: Sequence[VolumeSet], features: Sequence[str]) -> list[str]:
+def feature_words(volumes: Sequence[VolumeSet], features: Sequence[str]) -> list[str]:
     """Return the arguments that say what is looked at, and where its channels lie."""
     words = ["--features", *features] if features else []
     for group in CHANNEL_GROUPS:

@@ -18,6 +18,7 @@ from benchmarks.accuracy.cases import (
     Case,
 )
 from benchmarks.accuracy.maps import Maps
+from tests.benchmarks.recorded_commands import recorder
 
 WORDS = ("--steps", "7")
 
@@ -26,15 +27,7 @@ WORDS = ("--steps", "7")
 def commands(monkeypatch) -> list[list[str]]:
     """Record the commands instead of running them, and make what they would."""
     seen: list[list[str]] = []
-
-    def command(words: list[str]) -> None:
-        seen.append(words)
-        out = Path(words[words.index("--out") + 1])
-        out.mkdir(parents=True, exist_ok=True)
-        if words[1] == "train":
-            (out / "model.json").touch()
-
-    monkeypatch.setattr(module, "agglo", command)
+    monkeypatch.setattr(module, "agglo", recorder(seen))
     return seen
 
 

@@ -8,12 +8,13 @@ from agglo.training.volume_set import VolumeSet
 from analysis.input_error import InputError
 from benchmarks.accuracy import learned
 from benchmarks.accuracy.cases import FIB25_HALVES, FIB25_HIGH, FIB25_LOW, Case
-from benchmarks.accuracy.learned import _feature_words
+from benchmarks.accuracy.learned import feature_words
 from benchmarks.accuracy.maps import Maps
 from benchmarks.accuracy.rows import Row
 from benchmarks.features import channels as module
 from benchmarks.features.__main__ import SETS, Arguments, figure_of, name_of, spread, values_of
 from benchmarks.features.channels import add_channels
+from tests.benchmarks.recorded_commands import recorder
 
 CASE = Case((FIB25_LOW,), FIB25_HIGH)
 
@@ -26,17 +27,7 @@ def volumes_of(name: str) -> VolumeSet:
 def commands(monkeypatch) -> list[list[str]]:
     """Record the commands instead of running them, and make what they would."""
     seen: list[list[str]] = []
-
-    def command(words: list[str]) -> None:
-        seen.append(words)
-        out = Path(words[words.index("--out") + 1])
-        out.mkdir(parents=True, exist_ok=True)
-        if words[1] == "train":
-            (out / "model.json").touch()
-        if "--learn" in words:
-            Path(words[words.index("--dictionary") + 1]).touch()
-
-    monkeypatch.setattr(module, "agglo", command)
+    monkeypatch.setattr(module, "agglo", recorder(seen))
     return seen
 
 
@@ -79,8 +70,8 @@ def test_halves_have_no_channels(tmp_path: Path) -> None:
 
 def test_a_policy_is_told_what_to_look_at_and_where() -> None:
     volumes = [volumes_of("a")._replace(texture="/a:t"), volumes_of("b")._replace(texture="/b:t")]
-    assert _feature_words(volumes, ()) == []
-    assert _feature_words(volumes, ("grey", "texture")) == [
+    assert feature_words(volumes, ()) == []
+    assert feature_words(volumes, ("grey", "texture")) == [
         *("--features", "grey", "texture", "--texture", "/a:t", "/b:t")
     ]
     assert learned.Trained("default").features == ()
