@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import ray
 
-from agglo.channel_volumes import KnownChannels, know_channels
 from agglo.policy_file import Policy, save_policy
 from agglo.pool import ActorPool
 from agglo.run_folder import RunFolder
 from agglo.training.asynchronous_rollouts import AsynchronousRollouts, require_staleness
 from agglo.training.exploration import Decisions, explored, initial_contacts
+from agglo.training.known_channels import KnownChannels, know_channels
 from agglo.training.learner import Learner, Past
 from agglo.training.learners import require_learner
 from agglo.training.progress_checkpoint import Progress, restored_progress, save_progress

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agglo.channel_volumes import OPTIONS, read_channels
 from agglo.training.shard import Shard
 from agglo.volumes import (
     Address,
@@ -26,11 +27,11 @@ from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs import statistics as st
 from envs.channel_sums import with_channels
-from envs.channels import NO_CHANNEL, Channels
+from envs.channels import NO_CHANNELS, Channels
 from envs.instance import Instance
 from envs.microscope import Damage, damaged
 from envs.quantise import quantise_boundaries
-from envs.region_graph import RegionGraph, build_region_graph
+from envs.region_graph import Core, RegionGraph, build_region_graph
 from envs.truth_rows import NO_TRUTH, truth_table
 
 NO_REGIONS = Instance(
@@ -177,28 +178,29 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=volumes.voxel_size_nm or (1.0, 1.0, 1.0)
     )
-    if volumes.texture or volumes.embedding:
-        channels = Channels(
-            *(
-                NO_CHANNEL if text is None else _read(text, shard, option, "channels")
-                for option, text in (
-                    ("--texture", volumes.texture),
-                    ("--embedding", volumes.embedding),
-                )
-            )
-        )
+    channels = load_channels(volumes, shard.box)
+    if channels is not NO_CHANNELS:
         graph = with_channels(graph, superpixels, boundaries, channels)
     has_truth = labels[superpixels != 0].any()
     return Instance(graph, truth_table(graph.ids, superpixels, labels) if has_truth else NO_TRUTH)
 
 
+def load_channels(volumes: VolumeSet, box: Core | None = None) -> Channels:
+    """Read the channels of volumes, all or of a box (z, y, x); none where there are none."""
+    with ExitStack() as opened:
+        there = {
+            option: opened.enter_context(open_volume(text, argument=option))
+            for option, text in zip(OPTIONS, (volumes.texture, volumes.embedding), strict=True)
+            if text is not None
+        }
+        return read_channels(there, box)
+
+
 def _read(text: str, shard: Shard, argument: str, kind: Kind) -> npt.NDArray:
     """Read a shard of one volume, checked; sentences name it as a crop of the volume."""
     address = Address.parse(text, argument=argument)
-    first = (address.crop[:1] or (CropRange(0, None),)) if kind == "channels" else ()
-    own = address.crop[len(first) :]
-    begins = zip_longest((part.begin for part in own), (0, 0, 0), fillvalue=0)
-    crop = first + tuple(
+    begins = zip_longest((part.begin for part in address.crop), (0, 0, 0), fillvalue=0)
+    crop = tuple(
         CropRange(begin + part.start, begin + part.stop)
         for (begin, _), part in zip(begins, shard.box, strict=True)
     )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agglo.evaluation_result import is_sectioned
-from agglo.training.volume_set import VolumeSet
+from agglo.training.volume_set import VolumeSet, load_channels
 from agglo.volumes import Kind, open_volume, require_volume
 from analysis.boundary_scores import score_boundaries
 from analysis.contingency import Contingency, contingency_table
@@ -22,7 +22,7 @@ from analysis.label_borders import drop_borders, membrane_mask
 from analysis.segmentation_scores import floor_scores, score_segmentation
 from envs import statistics as st
 from envs.channel_sums import with_channels
-from envs.channels import NO_CHANNEL, Channels
+from envs.channels import NO_CHANNELS
 from envs.quantise import quantise_boundaries
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.rollout import initial_decisions
@@ -67,12 +67,8 @@ class Scene:
         graph = build_region_graph(
             superpixels, _read(volumes.image, "image"), boundaries, voxel_size_nm=size
         )
-        if volumes.texture or volumes.embedding:
-            texture, embedding = (
-                NO_CHANNEL if text is None else _read(text, "channels")
-                for text in (volumes.texture, volumes.embedding)
-            )
-            channels = Channels(texture, embedding)
+        channels = load_channels(volumes)
+        if channels is not NO_CHANNELS:
             graph = with_channels(graph, superpixels, boundaries, channels)
         interior = drop_borders(labels, BORDER_TOLERANCE_VOX, in_plane=is_sectioned(size))
         return cls(

@@ -12,9 +12,9 @@ import pytest
 
 from agglo.blocks import stages
 from agglo.blocks.segmentation import segment_in_blocks
-from agglo.channel_volumes import know_channels
 from agglo.policy_file import Policy, load_policy
 from agglo.segmentation import load_tree
+from agglo.training.known_channels import know_channels
 from agglo.training.shard import Shard
 from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
