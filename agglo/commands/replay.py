@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agglo.commands.applied_policy import load_applied
 from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
-from agglo.policy_file import load_policy
 from agglo.progress import console, show_table
 from agglo.recording_file import check_recording_output, save_recording
 from agglo.replay import record_volumes, summary_of
@@ -55,15 +55,16 @@ class Command:
     def run(self) -> None:
         """Record."""
         check_recording_output(self.out, overwrite=self.overwrite)
-        policy = load_policy(self.policy)
+        policy, channels = load_applied(
+            self.policy, baseline=self.baseline, texture=self.texture, embedding=self.embedding
+        )
         recording = record_volumes(
-            policy.baseline() if self.baseline else policy,
+            policy,
             self.image,
             self.boundaries,
             self.superpixels,
             self.labels,
-            texture=None if self.baseline else self.texture,
-            embedding=None if self.baseline else self.embedding,
+            **channels,
             section=self.section,
             threshold=self.threshold,
             voxel_size_nm=self.voxel_size_nm,

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from agglo.commands.applied_policy import load_applied
 from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
-from agglo.policy_file import Policy, load_policy
+from agglo.policy_file import Policy
 from agglo.progress import console, show_table
 from agglo.segmentation import segment_volume
 from agglo.volumes import Address, open_volume
@@ -69,14 +70,14 @@ class Command:
 
     def run(self) -> None:
         """Segment."""
-        policy = load_policy(self.policy)
-        if self.baseline:
-            policy = policy.baseline()
+        policy, channels = load_applied(
+            self.policy, baseline=self.baseline, texture=self.texture, embedding=self.embedding
+        )
         block_vox = self._block_vox()
         if block_vox is not None:
-            results = self._in_blocks(policy, block_vox)
+            results = self._in_blocks(policy, channels, block_vox)
         else:
-            results = self._at_once(policy)
+            results = self._at_once(policy, channels)
         console.out(
             f"{results['n_superpixels']} superpixels became {results['n_segments']} segments "
             f"in {self.out}; merge tree in {results['merge_tree']}"
@@ -88,12 +89,6 @@ class Command:
             )
         if self.json:
             write_json(self.json, results)
-
-    def _channels(self) -> dict[str, str | None]:
-        """Return the channels that are read; of the baseline none."""
-        if self.baseline:
-            return {}
-        return {"texture": self.texture, "embedding": self.embedding}
 
     def _block_vox(self) -> tuple[int, int, int] | None:
         """Return the size of a block, if there are to be blocks."""
@@ -109,7 +104,7 @@ class Command:
             raise InputError(f"--image: {self.image} has shape {shape}, z, y, x is expected.")
         return blocks_within(self.memory_mb, (shape[0], shape[1], shape[2]))
 
-    def _at_once(self, policy: Policy) -> dict[str, Any]:
+    def _at_once(self, policy: Policy, channels: dict[str, str | None]) -> dict[str, Any]:
         """Segment in this process."""
         for name, is_given in (
             ("resume", self.resume),
@@ -126,13 +121,15 @@ class Command:
             self.boundaries,
             self.superpixels,
             self.out,
-            **self._channels(),
+            **channels,
             threshold=self.threshold,
             voxel_size_nm=self.voxel_size_nm,
             overwrite=self.overwrite,
         )
 
-    def _in_blocks(self, policy: Policy, block_vox: tuple[int, int, int]) -> dict[str, Any]:
+    def _in_blocks(
+        self, policy: Policy, channels: dict[str, str | None], block_vox: tuple[int, int, int]
+    ) -> dict[str, Any]:
         """Segment block by block on Ray, and say what each stage took."""
         from agglo.blocks.segmentation import segment_in_blocks
         from agglo.cluster import ray_session, require_lasting
@@ -147,7 +144,7 @@ class Command:
                 self.superpixels,
                 self.out,
                 block_vox=block_vox,
-                **self._channels(),
+                **channels,
                 threshold=self.threshold,
                 voxel_size_nm=self.voxel_size_nm,
                 n_levels=self.levels,

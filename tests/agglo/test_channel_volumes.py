@@ -18,7 +18,7 @@ from agglo.training.known_channels import know_channels
 from agglo.training.shard import Shard
 from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
-from agglo.training.volume_set import VolumeSet, load_instance, open_set, open_sets
+from agglo.training.volume_set import VolumeSet, load_channels, load_instance, open_set, open_sets
 from agglo.volumes import open_volume
 from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
@@ -117,6 +117,9 @@ def test_channels_of_a_shard_are_those_of_the_cut_arrays(path: Path) -> None:
     expected = with_channels(cut.instance().graph, cut.superpixels, cut.boundaries, arrays)
     np.testing.assert_array_equal(instance.graph.regions, expected.regions)
     np.testing.assert_array_equal(instance.graph.contacts, expected.contacts)
+    whole = load_channels(volumes)
+    np.testing.assert_array_equal(whole.texture, channels["texture"][1:2, 2:15, :, 10:])
+    np.testing.assert_array_equal(whole.embedding, channels["embedding"][:, 2:15, :, 10:])
 
 
 def test_a_policy_knows_what_it_looks_at(trained: tuple[Path, Policy], path: Path) -> None:
@@ -189,13 +192,21 @@ def test_any_cutting_is_the_run_in_memory(
     assert f"{len(np.unique(segmentations[0])) - 1}" in said.out
 
 
+@pytest.mark.parametrize(("command", "out"), [("segment", "s.zarr"), ("replay", "s.npz")])
 def test_the_baseline_looks_at_no_channels(
-    capsys: pytest.CaptureFixture[str], trained: tuple[Path, Policy], path: Path, tmp_path: Path
+    capsys: pytest.CaptureFixture[str],
+    trained: tuple[Path, Policy],
+    path: Path,
+    tmp_path: Path,
+    command: str,
+    out: str,
 ) -> None:
-    words = [*segment_options(trained[0], path), "--baseline", "--out", tmp_path / "s.zarr"]
-    assert agglo(capsys, *words).status == 0
+    """Not even at those that are given, which need not be there."""
+    words = segment_options(trained[0], path, texture="nowhere.zarr")[1:]
+    assert agglo(capsys, command, *words, "--baseline", "--out", tmp_path / out).status == 0
 
 
+@pytest.mark.usefixtures("ray_local")
 @pytest.mark.parametrize(
     ("groups", "instead", "message"),
     [
