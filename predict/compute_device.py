@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -74,10 +75,18 @@ def choose_device(name: DeviceName = "auto", *, bfloat16: bool | None = None) ->
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         chosen = fast if bfloat16 is None else bfloat16
         what = torch.cuda.get_device_name()
+        _sum_in_one_order()
         return ComputeDevice("cuda", chosen, f"GPU {what}, {_arithmetic(chosen)}")
     chosen = _cpu_computes_bfloat16() if bfloat16 is None else bfloat16
     capability = torch.backends.cpu.get_cpu_capability()
     return ComputeDevice("cpu", chosen, f"CPU ({capability}), {_arithmetic(chosen)}")
+
+
+def _sum_in_one_order() -> None:
+    """Let this process use algorithms of a GPU that give the same bits in every run."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _cpu_computes_bfloat16() -> bool:

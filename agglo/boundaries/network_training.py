@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from predict.unet import UNetConfig
 
 MAX_THREADS = 8
 """More threads than this do not make a small network faster."""
+
+MOST_ON_A_GPU = 8
+"""So many folds share a GPU: one step of a small network leaves it idle for the most part."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,15 +91,16 @@ def train_networks(
     Returns:
         The last state of every fold.
     """
-    n_actors, n_threads = share_out(n_folds, device)
+    n_actors, n_threads, n_gpus = share_out(n_folds, device)
     logger.info(
         "training %d folds, %d at a time with %d threads each, on %s",
         *(n_folds, n_actors, n_threads),
-        compute_device.choose_device("cpu").description if device == "cpu" else "GPU",
+        compute_device.choose_device("cpu").description
+        if device == "cpu"
+        else f"{n_gpus:g} of a GPU each",
     )
     references = [None if array is None else ray.put(array) for array in arrays]
     arguments = (network, training, n_folds, device, n_threads, described, *references)
-    n_gpus = 1 if device == "cuda" else 0
     with ActorPool(
         FoldTrainer, arguments, n_actors=n_actors, num_cpus=n_threads, num_gpus=n_gpus
     ) as pool:
@@ -138,14 +142,21 @@ def _train(
     return [load_state(state) for state in saved.values() if state is not None]
 
 
-def share_out(n_folds: int, device: str) -> tuple[int, int]:
-    """Return how many folds train at a time, and with how many threads each."""
+class Share(NamedTuple):
+    """How folds are trained beside each other."""
+
+    n_actors: int
+    n_threads: int  # of each
+    n_gpus: float  # of each, a part of one
+
+
+def share_out(n_folds: int, device: str) -> Share:
+    """Return how many folds train at a time, and what each of them gets."""
     if n_folds < 1:
         raise InputError(f"--folds: at least 1 is needed, {n_folds} asked for.")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if device == "cuda":
-        n_gpus = sum(math.floor(node.get("GPU", 0)) for node in nodes)
-        return min(n_folds, n_gpus), 1
+        return _share_of_gpus(n_folds, nodes)
     cpus = [math.floor(node.get("CPU", 0)) for node in nodes]
     n_actors = max(1, min(n_folds, sum(cpus)))
     fitting = [
@@ -153,4 +164,17 @@ def share_out(n_folds: int, device: str) -> tuple[int, int]:
         for threads in range(1, MAX_THREADS + 1)
         if sum(n_cpus // threads for n_cpus in cpus) >= n_actors
     ]
-    return n_actors, max(fitting, default=1)
+    return Share(n_actors, max(fitting, default=1), 0)
+
+
+def _share_of_gpus(n_folds: int, nodes: Sequence[Mapping[str, float]]) -> Share:
+    """Put as few folds on a GPU as may be, and no more on a node than it has CPUs."""
+    room = 0
+    for n_on_one in range(1, MOST_ON_A_GPU + 1):
+        room = sum(
+            min(math.floor(node.get("GPU", 0)) * n_on_one, math.floor(node.get("CPU", 0)))
+            for node in nodes
+        )
+        if room >= n_folds:
+            break
+    return Share(max(1, min(n_folds, room)), 1, math.floor(1e4 / n_on_one) / 1e4)

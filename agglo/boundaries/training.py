@@ -84,7 +84,7 @@ def train_boundaries(
         require_sections(volumes)
     chosen = choose_device(device)
     network = network_for(model, loss, size, config)
-    training = settings_of(config, network, size, loss, share_out(config.folds, chosen)[0])
+    training = settings_of(config, network, size, loss, share_out(config.folds, chosen).n_actors)
     examples = ExampleSettings()
     normalisation = measure_normalisation(volumes[0].image)
     described = [
