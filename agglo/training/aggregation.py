@@ -29,5 +29,5 @@ class Aggregation:
 
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Classify the decisions of this round and all before."""
-        memory = joined(past.memory, labelled(played))
+        memory = joined(past.memory, labelled(played, self._config))
         return classify(memory, past.networks, self._config, seed)._replace(memory=memory)

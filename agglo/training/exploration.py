@@ -39,7 +39,7 @@ class Decisions(NamedTuple):
         features: (D, F) float32.
         worths: (D,) float64, what merging is worth: bits of VI, of the Rand index, or ±1.
         is_merged: (D,) bool.
-        volume: index of the training volume; with `--staleness` it is not known, and 0.
+        volume: index of the training volume.
     """
 
     features: npt.NDArray[np.float32]

@@ -25,4 +25,4 @@ class Flat:
 
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Classify the contacts."""
-        return classify(labelled(played), past.networks, self._config, seed)
+        return classify(labelled(played, self._config), past.networks, self._config, seed)

@@ -31,7 +31,7 @@ class Gala:
 
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Classify the distinct decisions of this round and all before."""
-        memory = distinct(joined(past.memory, labelled(played)))
+        memory = distinct(joined(past.memory, labelled(played, self._config)))
         return classify(memory, past.networks, self._config, seed)._replace(memory=memory)
 
 

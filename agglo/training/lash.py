@@ -30,4 +30,4 @@ class Lash:
 
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Classify the decisions of this round."""
-        return classify(labelled(played), past.networks, self._config, seed)
+        return classify(labelled(played, self._config), past.networks, self._config, seed)

@@ -52,7 +52,7 @@ class PolicyGradient:
     def learn(self, past: Past, played: list[Decisions], seed: int) -> Lesson:
         """Follow the gradient over this round's episodes; in round 0, classify the contacts."""
         if not past.networks:
-            return classify(labelled(played), past.networks, self._config, seed)
+            return classify(labelled(played, self._config), past.networks, self._config, seed)
         latest = past.networks[-1]
         features = np.concatenate([decisions.features for decisions in played])
         is_merged = np.concatenate([decisions.is_merged for decisions in played])

@@ -32,13 +32,15 @@ class RolloutActor:
 
     def initial(self, shard: Shard, network: MergeNetwork, label: Label) -> Decisions:
         """Return all contacts of a shard before any merge."""
-        return initial_contacts(self._cache.get(shard), _own(network), label)
+        contacts = initial_contacts(self._cache.get(shard), _own(network), label)
+        return contacts._replace(volume=shard.volume)
 
     def explore(
         self, shard: Shard, network: MergeNetwork, how: Exploration, seed: int
     ) -> Decisions:
         """Play an episode to learn from and return what was decided on the way."""
-        return explored(self._cache.get(shard), _own(network), how, seed)
+        decisions = explored(self._cache.get(shard), _own(network), how, seed)
+        return decisions._replace(volume=shard.volume)
 
     def play(self, shard: Shard, network: MergeNetwork, threshold: float) -> Episode:
         """Play an episode as the policy would, without noise."""

@@ -19,25 +19,30 @@ from envs.feature_groups import is_looked_at
 from envs.merge_network import MergeNetwork
 
 
-def labelled(played: list[Decisions]) -> Memory:
+def labelled(played: list[Decisions], config: LearnerConfig) -> Memory:
     """Return what there is to learn from decisions: those whose worth is known.
 
+    Args:
+        played: decisions, episode by episode.
+        config: where it balances volumes, they are told.
+
     Returns:
-        `features` (D, F) float32, `is_good` (D,) bool and `volumes` (D,) int32, their indices.
+        `features` (D, F) float32, `is_good` (D,) bool, and `volumes` (D,) int32, their indices, if
+        told.
     """
     is_known = [decisions.worths != 0 for decisions in played]
-    return {
+    known = {
         "features": np.concatenate(
-            [decisions.features[known] for decisions, known in zip(played, is_known, strict=True)]
+            [decisions.features[part] for decisions, part in zip(played, is_known, strict=True)]
         ),
         "is_good": np.concatenate(
-            [decisions.worths[known] > 0 for decisions, known in zip(played, is_known, strict=True)]
-        ),
-        "volumes": np.repeat(
-            np.array([decisions.volume for decisions in played], np.int32),
-            [known.sum() for known in is_known],
+            [decisions.worths[part] > 0 for decisions, part in zip(played, is_known, strict=True)]
         ),
     }
+    if config.balance_volumes:
+        volumes = np.array([decisions.volume for decisions in played], np.int32)
+        known["volumes"] = np.repeat(volumes, [part.sum() for part in is_known])
+    return known
 
 
 def joined(first: Memory, second: Memory) -> Memory:

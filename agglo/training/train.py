@@ -93,11 +93,6 @@ def train_policy(
     """
     require_learner(config.learner, config)
     require_staleness(staleness, config.learner, config.make_learner())
-    if staleness and config.learner.balance_volumes:
-        raise InputError(
-            "--balance-volumes cannot be combined with --staleness: of episodes in the order of "
-            "arrival it is not known which volume they are of."
-        )
     training, _ = _division(cut_shards(shapes, config.shard_vox), config)
     n_played = len(played_shards(training, shapes, config))
     # The pool first: a run that is there is not replaced by one that finds no place.
@@ -188,8 +183,6 @@ def train_run(
                     played = _contacts(pool, played_on, blank, learner.start_label)
                 else:
                     played = rollouts.explored(n)
-                if not staleness:
-                    played = _of_volumes(played, played_on)
                 rollout_seconds = time.perf_counter() - began
                 past = Past(progress.memory, progress.networks)
                 seed = derived_seed(config.seed, n, len(played_on))
@@ -274,15 +267,6 @@ def _contacts(
     contacts = [decisions for _, decisions in pool.run("initial", tasks)]
     _require_two_kinds(contacts)
     return contacts
-
-
-def _of_volumes(played: list[Decisions], shards: list[Shard]) -> list[Decisions]:
-    """Say of episodes in key order, as many of each shard, of which volume they are."""
-    n_each = len(played) // len(shards)
-    volumes = [shard.volume for shard in shards for _ in range(n_each)]
-    return [
-        decisions._replace(volume=volume) for decisions, volume in zip(played, volumes, strict=True)
-    ]
 
 
 def _require_two_kinds(contacts: list[Decisions]) -> None:

@@ -22,7 +22,14 @@ from agglo.training.shard import cut_shards
 from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
 from tests.agglo.small_volumes import agglo, quick_config, quick_options, volume_options
-from tests.agglo.training_runs import assert_same_run, records, train_on, write_tissues
+from tests.agglo.training_runs import (
+    assert_same_run,
+    assert_volumes_remembered,
+    records,
+    train_on,
+    write_light_and_dark,
+    write_tissues,
+)
 
 ROUNDS, EPISODES, SHARDS = 4, 3, 4
 
@@ -197,6 +204,17 @@ def test_an_interrupted_run_goes_on_within_the_bound(
     n_episodes = EPISODES if name == "aggregation" else config.episodes
     assert_bounded(tmp_path / "run", 1, n_episodes)
     assert load_policy(str(tmp_path / "run")).network.w1.shape[0] == ROUNDS + 1
+
+
+def test_episodes_that_arrive_in_any_order_know_their_volume(
+    tmp_path: Path, ray_local: None
+) -> None:
+    config = quick_config(rounds=1)
+    learner = dataclasses.replace(config.learner, balance_volumes=True)
+    config = dataclasses.replace(config, learner=learner)
+    paths = write_light_and_dark(tmp_path)
+    train_on(paths, tmp_path / "run", config, n_actors=2, staleness=1)
+    assert_volumes_remembered(tmp_path / "run")
 
 
 def test_a_bound_of_zero_is_the_training_as_it_was(

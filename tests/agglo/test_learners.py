@@ -18,20 +18,20 @@ from agglo.training.network_fit import fit_network, layers_of
 from agglo.training.sign_classification import balanced_weights, classify, joined, labelled
 from agglo.training.train_config import TrainConfig
 from analysis.input_error import InputError
-from envs.features import FEATURE_NAMES
 from envs.merge_network import MergeNetwork
 from tests.agglo.small_volumes import (
     agglo,
     make_tissue,
     quick_config,
     volume_options,
-    write_tissue,
 )
 from tests.agglo.training_runs import (
     assert_same_run,
+    assert_volumes_remembered,
     records,
     train_on,
     without_ray,
+    write_light_and_dark,
     write_tissues,
 )
 from tests.envs.random_tissue import random_network
@@ -148,7 +148,7 @@ def test_lash_learns_from_its_last_episodes_alone() -> None:
     assert learner.start_label == "rand"
     first = learner.learn(Past({}, []), [some_decisions(1)], 3)
     second = learner.learn(Past(first.memory, [first.network]), [some_decisions(2)], 4)
-    known = labelled([some_decisions(2)])
+    known = labelled([some_decisions(2)], FIT)
     expected, _ = fit_network(known["features"], known["is_good"], *first.network[:2], FIT, 4)
     assert first.memory == second.memory == {}
     assert same_bits(second.network, expected)
@@ -184,7 +184,7 @@ def test_gala_learns_from_every_decision_once() -> None:
     n, n_other = ((some_decisions(seed).worths != 0).sum() for seed in (1, 2))
     assert first.record["decisions"] == again.record["decisions"] == n
     assert other.record["decisions"] == n + n_other
-    both = joined(labelled([some_decisions(1)]), labelled([some_decisions(2)]))
+    both = joined(labelled([some_decisions(1)], FIT), labelled([some_decisions(2)], FIT))
     expected = classify(both, [first.network], FIT, 4)
     assert same_bits(other.network, expected.network)
 
@@ -265,7 +265,7 @@ def test_learners_fit_with_the_weights_of_what_they_learn_from(name: str) -> Non
     first = learner.learn(Past({}, []), before, 3)
     second = learner.learn(Past(first.memory, [first.network]), now, 4)
     met = before + now if name in ("aggregation", "gala") else now
-    known = labelled(met)
+    known = labelled(met, config)
     assert known["volumes"].tolist() == [
         decisions.volume for decisions in met for _ in range((decisions.worths != 0).sum())
     ]
@@ -276,25 +276,19 @@ def test_learners_fit_with_the_weights_of_what_they_learn_from(name: str) -> Non
 
 
 @pytest.mark.usefixtures("serial")
-def test_decisions_know_their_volume(folder: Path, tmp_path: Path) -> None:
-    """The second volume is dark, so that every decision shows which one it is of."""
-    light, dark = make_tissue(1), make_tissue(2)
-    dark = dark._replace(image=dark.image // 8)
-    paths = [
-        write_tissue(tmp_path / f"{name}.h5", tissue)
-        for name, tissue in (("light", light), ("dark", dark))
-    ]
+def test_decisions_know_their_volume(tmp_path: Path) -> None:
     config = config_of("aggregation", rounds=1, scales=(1.0, 2.0), episodes=1)
-    config = dataclasses.replace(config, strict_episodes=1, degraded_copies=1)
-    train_on(paths, tmp_path / "run", config)
-    checkpoint = RunFolder.read(tmp_path / "run").latest_checkpoint()
-    assert checkpoint is not None
-    volumes, features = (checkpoint.state[f"memory_{name}"] for name in ("volumes", "features"))
-    n_contacts = records(tmp_path / "run")[0]["decisions"]
-    grey = features[:, FEATURE_NAMES.index("larger: grey mean")]
-    for part in (slice(n_contacts), slice(n_contacts, None)):
-        assert 0 < volumes[part].sum() < len(volumes[part])
-        np.testing.assert_array_equal(volumes[part] == 1, grey[part] < 0.16)
+    learner = dataclasses.replace(config.learner, balance_volumes=True)
+    config = dataclasses.replace(config, strict_episodes=1, degraded_copies=1, learner=learner)
+    train_on(write_light_and_dark(tmp_path), tmp_path / "run", config)
+    assert_volumes_remembered(tmp_path / "run")
+
+
+def test_volumes_are_remembered_where_they_are_balanced_alone() -> None:
+    for is_balanced in (False, True):
+        learner = make_learner(balance(volumes=is_balanced), 0.5, -1.0)
+        memory = learner.learn(Past({}, []), [some_decisions(1)], 3).memory
+        assert ("volumes" in memory) == is_balanced
 
 
 @pytest.mark.usefixtures("serial")
@@ -410,15 +404,6 @@ def test_what_no_learner_takes_is_refused(
     said = agglo(capsys, *words, *given)
     assert said == (2, "", f"agglo: {sentence}\n")
     assert not list(tmp_path.iterdir())
-
-
-def test_an_unknown_order_of_episodes_cannot_be_balanced_by_volume(
-    folder: Path, tmp_path: Path
-) -> None:
-    config = TrainConfig(learner=LearnerConfig(balance_volumes=True))
-    with pytest.raises(InputError, match="--balance-volumes cannot be combined with --staleness"):
-        train_on([folder / "1.h5"], tmp_path / "run", config, staleness=1)
-    assert not (tmp_path / "run").exists()
 
 
 def test_python_is_refused_the_same(folder: Path, tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agglo.policy_file import Policy, load_policy
+from agglo.run_folder import RunFolder
 from agglo.training import rollouts, train
 from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
+from envs.features import FEATURE_NAMES
 from tests.agglo.small_volumes import make_tissue, open_tissue, write_tissue
 
 
@@ -80,3 +83,25 @@ def assert_same_run(ours: Path, expected: Path) -> None:
         assert one.tobytes() == other.tobytes()
     assert (ours / "policy.npz").read_bytes() == (expected / "policy.npz").read_bytes()
     assert records(ours) == records(expected)
+
+
+def write_light_and_dark(folder: Path) -> list[Path]:
+    """Write two tissues, the second dark, so that every decision shows which one it is of."""
+    light, dark = make_tissue(1), make_tissue(2)
+    dark = dark._replace(image=dark.image // 8)
+    return [
+        write_tissue(folder / f"{name}.h5", tissue)
+        for name, tissue in (("light", light), ("dark", dark))
+    ]
+
+
+def assert_volumes_remembered(run: Path) -> None:
+    """Check that the decisions of a run on a light and a dark tissue know which they are of."""
+    checkpoint = RunFolder.read(run).latest_checkpoint()
+    assert checkpoint is not None
+    volumes, features = (checkpoint.state[f"memory_{name}"] for name in ("volumes", "features"))
+    n_contacts = records(run)[0]["decisions"]
+    grey = features[:, FEATURE_NAMES.index("larger: grey mean")]
+    for part in (slice(n_contacts), slice(n_contacts, None)):
+        assert 0 < volumes[part].sum() < len(volumes[part])
+        np.testing.assert_array_equal(volumes[part] == 1, grey[part] < 0.16)
