@@ -21,7 +21,8 @@ _OF_LEARNER = frozenset(field.name for field in fields(LearnerConfig))
 class Grid:
     """Values to try, several of each option of `agglo train`; without one its default is taken.
 
-    An option that means nothing to a learner does not multiply that learner's candidates.
+    An option that means nothing to a learner does not multiply that learner's candidates, nor does
+    patience those that choose no round.
     """
 
     learners: tuple[str, ...] = (LearnerConfig().name,)
@@ -34,6 +35,12 @@ class Grid:
     """further ones in which only what is right is carried out"""
     scales: tuple[str, ...] = ()
     """multiples of --shard-vox at which shards are cut, joined by +, as in 2+1+0.5"""
+    validation_shards: tuple[int, ...] = ()
+    """shards of its own that a training keeps out, beside those that the search keeps"""
+    choose_round: tuple[bool, ...] = ()
+    """whether the policy is that of the best round on those, not of the last"""
+    patience: tuple[int, ...] = ()
+    """rounds no better than the one chosen after which to stop"""
     degraded_copies: tuple[int, ...] = ()
     """copies of every shard with a damaged boundary map"""
     noise: tuple[float, ...] = ()
@@ -77,6 +84,8 @@ class Grid:
                     f"--{_spoken(name, '-')} does not belong to --learners "
                     f"{' '.join(self.learners)}."
                 )
+        if self.patience and True not in self.choose_round:
+            raise InputError("--patience needs --choose-round True, which was not given.")
 
     @property
     def given(self) -> dict[str, tuple[Any, ...]]:
@@ -114,7 +123,7 @@ def candidates_of(grid: Grid, shard_vox: tuple[int, int, int]) -> list[Candidate
     return [
         candidate
         for learner in dict.fromkeys(grid.learners)
-        for candidate in _candidates_of(learner, grid, shard_vox)
+        for candidate in dict.fromkeys(_candidates_of(learner, grid, shard_vox))
     ]
 
 
@@ -135,10 +144,12 @@ def draw_candidates(candidates: list[Candidate], n: int, seed: int) -> list[Cand
 def _candidates_of(
     learner: str, grid: Grid, shard_vox: tuple[int, int, int]
 ) -> Iterator[Candidate]:
-    """Yield the combinations of one learner."""
+    """Yield the combinations of one learner, one that is the same with any patience repeatedly."""
     options = {name: values for name, values in grid.given.items() if _takes(learner, name)}
     for values in product(*options.values()):
         chosen = dict(zip(options, values, strict=True))
+        if not chosen.get("choose_round"):
+            chosen.pop("patience", None)
         varied = [
             f"{_spoken(n, ' ')} {value}" for n, value in chosen.items() if len(options[n]) > 1
         ]

@@ -23,7 +23,7 @@ from agglo.run_folder import CHECKPOINT_FOLDER, RunFolder
 from agglo.search.grid import Candidate, Grid, candidates_of, draw_candidates
 from agglo.search.ranking import Ranking
 from agglo.search.validation import reference_vis, score_policy
-from agglo.training.shard import Shard, cut_shards, divide_shards
+from agglo.training.shard import Shard, cut_shards, divide_shards, split_shards
 from agglo.training.train import played_shards, rollout_pool, train_run
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet
@@ -118,6 +118,8 @@ def search_policies(
     candidates = search.candidates()
     shards = cut_shards(shapes, search.shard_vox)
     training, validation = divide_shards(shards, search.validation_share, search.seed)
+    for candidate in candidates:
+        split_shards(training, candidate.config.validation_shards, search.seed)  # or refuse
     stated = {"search": asdict(search), "volumes": [v.stated() for v in volumes], "shapes": shapes}
     n_played = max(
         len(played_shards(shards, shapes, candidate.with_seed(search.seed)))
@@ -174,13 +176,14 @@ def _try(work: _Work, number: int, candidate: Candidate, seed: int) -> dict[str,
     )
     seconds = time.perf_counter() - began
     scores = score_policy(work.pool, work.validation, policy.network, policy.threshold)
+    of_policy = policy.provenance.get("round", -1)
     return {
         "configuration": number,
         "name": candidate.name,
         "seed": seed,
         **scores._asdict(),
         "threshold": policy.threshold,
-        "train_vi": RunFolder.read(path).records()[-1]["train_vi"],
+        "train_vi": RunFolder.read(path).records()[of_policy]["train_vi"],
         "seconds": seconds,
     }
 

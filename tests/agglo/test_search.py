@@ -258,6 +258,35 @@ def test_a_search_of_a_sample_tries_the_sample(folder: Path, tmp_path: Path) -> 
     assert next(row[1] for row in ranking.rows) == f"{ranking.best.mean('vi'):.3f}"
 
 
+@pytest.mark.usefixtures("serial")
+def test_a_round_is_chosen_on_shards_of_the_training(folder: Path, tmp_path: Path) -> None:
+    """Which are none of those that the search keeps out."""
+    grid = dataclasses.replace(
+        GRID,
+        learners=("aggregation",),
+        rounds=(2,),
+        validation_shards=(2,),
+        choose_round=(False, True),
+    )
+    search = SearchConfig(grid, seeds=(1,), shard_vox=SHARD)
+    search_on(folder, tmp_path / "search", search)
+    plain, chosen = records(tmp_path / "search")
+    assert [plain["name"], chosen["name"]] == [
+        f"aggregation, choose round {is_chosen}" for is_chosen in (False, True)
+    ]
+    run = tmp_path / "search" / "trials" / "001_seed1"
+    policy, log = load_policy(str(run)), records(run)
+    vis = [record["validation_vi"] for record in log]
+    assert policy.provenance["round"] == int(np.argmin(vis))
+    assert chosen["train_vi"] == log[policy.provenance["round"]]["train_vi"]
+    assert policy.provenance["threshold_from"] == "2 validation shards"
+    before = tree_of(tmp_path)
+    grid = dataclasses.replace(grid, validation_shards=(9,))
+    with pytest.raises(InputError, match="--validation-shards must leave a shard to train on: 9 o"):
+        search_on(folder, tmp_path / "other", dataclasses.replace(search, grid=grid))
+    assert tree_of(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -18,13 +18,8 @@ def names_of(grid: Grid) -> list[str]:
 
 
 def test_every_option_of_the_training_can_be_searched() -> None:
-    """But those that say which shards there are, and the seed.
-
-    A round is chosen on validation shards of the training's own, so it is not searched either.
-    """
-    own = {field.name for field in fields(TrainConfig)} - {
-        *("seed", "shard_vox", "validation_shards", "choose_round", "patience", "learner")
-    }
+    """But those that say how volumes are cut, and the seed."""
+    own = {field.name for field in fields(TrainConfig)} - {"seed", "shard_vox", "learner"}
     own |= {field.name for field in fields(LearnerConfig)} - {"name"}
     assert {field.name for field in fields(Grid)} == own | {"learners"}
 
@@ -78,6 +73,27 @@ def test_balances_are_switched_on_and_off() -> None:
     assert all(candidate.config.learner.balance_volumes for candidate in candidates)
 
 
+def test_patience_multiplies_what_chooses_a_round() -> None:
+    """And flat, which has no rounds, is not multiplied by either."""
+    grid = Grid(
+        learners=("gala", "flat"),
+        validation_shards=(2,),
+        choose_round=(False, True),
+        patience=(3, 4),
+    )
+    candidates = candidates_of(grid, SHARD)
+    assert [candidate.name for candidate in candidates] == [
+        "gala, choose round False",
+        "gala, choose round True, patience 3",
+        "gala, choose round True, patience 4",
+        "flat",
+    ]
+    assert [(c.config.choose_round, c.config.patience) for c in candidates] == [
+        *((False, None), (True, 3), (True, 4), (False, None))
+    ]
+    assert all(candidate.config.validation_shards == 2 for candidate in candidates)
+
+
 def test_scales_are_joined_by_plus() -> None:
     candidates = candidates_of(Grid(scales=("1", "2+0.5")), SHARD)
     assert [candidate.config.scales for candidate in candidates] == [(1.0,), (2.0, 0.5)]
@@ -101,6 +117,14 @@ def test_a_value_given_twice_is_tried_once() -> None:
         ({"degraded_copies": (-1,)}, "--degraded-copies must not be negative, not -1"),
         ({"scales": ("1+one",)}, r"--scales must be numbers joined by \+, not 1\+one"),
         ({"scales": ("1+0",)}, "--scales must be one positive number or more, not 1.0 0.0"),
+        (
+            {"validation_shards": (0, 2), "choose_round": (True,)},
+            "--choose-round needs --validation-shards of at least 2, not 0",
+        ),
+        (
+            {"validation_shards": (2,), "choose_round": (False,), "patience": (2,)},
+            "--patience needs --choose-round True, which was not given",
+        ),
         ({"rounds": (4, 0)}, "--rounds must be at least 1, not 0"),
         (
             {"learners": ("fitted-q",), "balance_classes": (True,)},
