@@ -55,8 +55,7 @@ def main() -> None:
     try:
         arguments = tyro.cli(Arguments, prog="python -m benchmarks.cuttings")
         cuttings = [parse_cutting(text) for text in arguments.cuttings]
-        with open_volume(arguments.superpixels, argument="--superpixels") as superpixels:
-            z, y, x = superpixels.shape
+        z, y, x = shape_of(arguments.superpixels)
         rng = np.random.default_rng(arguments.seed)
         blocks = [blocks_of((z, y, x), parts) for parts in cuttings]
         blocks += [random_blocks((z, y, x), rng) for _ in range(arguments.random)]
@@ -72,6 +71,22 @@ def main() -> None:
     )
     if not all(row["is_same_segmentation"] and row["is_same_tree"] for row in rows):
         sys.exit(1)
+
+
+def shape_of(superpixels: str) -> Triple:
+    """Return the shape of a volume, from its header.
+
+    Raises:
+        InputError: it has other axes than z, y, x, or is empty.
+    """
+    with open_volume(superpixels, argument="--superpixels") as volume:
+        shape = volume.shape
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(
+            f"--superpixels: {superpixels} has shape {shape}, where three axes z, y, x that are "
+            f"not empty are expected."
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def compare(arguments: Arguments, blocks: list[Triple]) -> list[Row]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from agglo.blocks.tree import BlockTree
 from analysis.input_error import InputError
+from benchmarks.cuttings.__main__ import main
 from benchmarks.cuttings.cut import blocks_of, parse_cutting, random_blocks
 
 
@@ -34,3 +38,25 @@ def test_no_cutting(text: str) -> None:
 def test_more_parts_than_voxels_allow() -> None:
     with pytest.raises(InputError, match="--cuttings: 5 voxels cannot be cut into 4 blocks"):
         blocks_of((5, 5, 5), (1, 1, 4))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 2, 3, 4), (0, 4, 4)])
+def test_no_volume(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    shape: tuple[int, ...],
+) -> None:
+    """Told in a sentence, before anything is made."""
+    path = tmp_path / "volume.npy"
+    np.save(path, np.zeros(shape, np.uint64))
+    words = ["--policy", "run", "--out", f"{tmp_path}/out"]
+    for name in ("image", "boundaries", "superpixels"):
+        words += [f"--{name}", str(path)]
+    monkeypatch.setattr(sys, "argv", ["cuttings", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"has shape {shape}, where three axes z, y, x that are not empty are expected." in said
+    assert [file.name for file in tmp_path.iterdir()] == ["volume.npy"]
