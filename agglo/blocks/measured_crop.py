@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from agglo.blocks.measured_run import MeasuredRun
 from agglo.blocks.segmentation import segment_in_blocks
 from agglo.blocks.tree import BlockTree
+from agglo.channel_volumes import OPTIONS, require_fitting_channels
 from agglo.cluster import ray_session
 from agglo.policy_file import Policy
-from agglo.volumes import VoxelSize, open_volume
+from agglo.volumes import Volume, VoxelSize, open_volume
 from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from predict.box import Triple
@@ -36,7 +38,8 @@ def measure_crop(
 
     Args:
         policy: the merge policy.
-        texts: addresses by argument: `--image`, `--boundaries`, and `--superpixels` or None.
+        texts: addresses by argument: `--image`, `--boundaries`, and those of `--superpixels`,
+            `--texture` and `--embedding` or None.
         crop_vox: z, y, x of the part.
         block_vox: z, y, x of a block, two or more in the part.
         voxel_size_nm: for volumes that state none.
@@ -45,7 +48,7 @@ def measure_crop(
 
     Raises:
         InputError: the part is larger than the volume or a single block, or the volumes are not
-            what they should be.
+            what they should be or do not fit the policy.
     """
     if BlockTree(crop_vox, block_vox).n_levels < 2:
         raise InputError(
@@ -54,7 +57,16 @@ def measure_crop(
         )
     if scratch is not None and not scratch.is_dir():
         raise InputError(f"--scratch: there is no folder {scratch}.")
-    parts, shape = _middle(texts, crop_vox, voxel_size_nm)
+    with ExitStack() as opened:
+        volumes = {
+            argument: opened.enter_context(
+                open_volume(text, argument=argument, voxel_size_nm=voxel_size_nm)
+            )
+            for argument, text in texts.items()
+            if text is not None
+        }
+        require_fitting_channels(policy, volumes)
+        parts, shape = _middle(volumes, crop_vox)
     started = time.perf_counter()
     with (
         ray_session(),
@@ -62,11 +74,13 @@ def measure_crop(
     ):
         results: dict[str, Any] = segment_in_blocks(
             policy,
-            parts["--image"] or "",
-            parts["--boundaries"] or "",
-            parts["--superpixels"],
+            parts["--image"],
+            parts["--boundaries"],
+            parts.get("--superpixels"),
             str(Path(folder) / "segmentation.zarr"),
             block_vox=block_vox,
+            texture=parts.get("--texture"),
+            embedding=parts.get("--embedding"),
             voxel_size_nm=voxel_size_nm,
             n_actors=n_actors,
         )
@@ -74,40 +88,34 @@ def measure_crop(
     return MeasuredRun.of_results(results, source="--crop: the part"), shape
 
 
-def _middle(
-    texts: Mapping[str, str | None], crop_vox: Triple, voxel_size_nm: VoxelSize | None
-) -> tuple[dict[str, str | None], Triple]:
-    """Return the addresses of the middle of volumes, and the shape of the first."""
-    parts: dict[str, str | None] = {}
+def _middle(volumes: Mapping[str, Volume], crop_vox: Triple) -> tuple[dict[str, str], Triple]:
+    """Return the addresses of the middle of volumes, of all their channels, and the whole shape."""
+    parts: dict[str, str] = {}
     shapes: list[Triple] = []
-    for argument, text in texts.items():
-        parts[argument] = None
-        if text is None:
-            continue
-        with open_volume(text, argument=argument, voxel_size_nm=voxel_size_nm) as volume:
-            if len(volume.shape) != 3:
-                raise InputError(
-                    f"{argument}: {volume.address} has shape {volume.shape}, where z, y, x is "
-                    "expected."
-                )
-            depth, height, width = volume.shape
-            address, crop = volume.address, volume.address.crop
-        shape = (depth, height, width)
+    for argument, volume in volumes.items():
+        n_more = int(argument in OPTIONS)
+        if volume.ndim != 3 + n_more:
+            raise InputError(
+                f"{argument}: {volume.address} has shape {volume.shape}, where "
+                f"{'c, ' * n_more}z, y, x is expected."
+            )
+        depth, height, width = shape = volume.shape[n_more:]
         if any(part > size for part, size in zip(crop_vox, shape, strict=True)):
             raise InputError(
                 f"--crop: {_spaced(crop_vox)} voxels are more than the {_spaced(shape)} of "
                 f"{argument}."
             )
-        begins = [part.begin for part in crop] + [0] * (3 - len(crop))
+        crop = volume.address.crop or (CropRange(0, None),) * n_more
+        begins = [part.begin for part in crop[n_more:]] + [0] * (3 + n_more - len(crop))
         firsts = [
             begin + (size - part) // 2
             for begin, size, part in zip(begins, shape, crop_vox, strict=True)
         ]
         ranges = (CropRange(at, at + part) for at, part in zip(firsts, crop_vox, strict=True))
-        parts[argument] = str(replace(address, crop=tuple(ranges)))
-        shapes.append(shape)
+        parts[argument] = str(replace(volume.address, crop=(*crop[:n_more], *ranges)))
+        shapes.append((depth, height, width))
     return parts, shapes[0]
 
 
-def _spaced(triple: Triple) -> str:
+def _spaced(triple: tuple[int, ...]) -> str:
     return " × ".join(map(str, triple))

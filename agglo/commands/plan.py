@@ -14,7 +14,6 @@ from agglo.commands.options import VoxelSizeNm
 from agglo.json_file import write_json
 from agglo.progress import console, show_table
 from analysis.input_error import InputError
-from envs.feature_layout import layout_of
 from predict.box import Triple
 
 Voxels = Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="Z Y X")]
@@ -49,6 +48,10 @@ class Command:
     """its boundary map"""
     superpixels: str | None = None
     """its superpixels, if they are to be taken and not made"""
+    texture: str | None = None
+    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    embedding: str | None = None
+    """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     crop: Voxels = None
     """voxels of the part that is segmented to measure (z y x)"""
     blocks: Voxels = None
@@ -108,6 +111,8 @@ class Command:
         if self.measured is not None:
             others = own | {
                 "--superpixels": self.superpixels,
+                "--texture": self.texture,
+                "--embedding": self.embedding,
                 "--actors": self.actors,
                 "--scratch": self.scratch,
             }
@@ -130,18 +135,14 @@ class Command:
         assert self.policy is not None
         assert self.crop is not None
         assert self.blocks is not None
-        policy = load_policy(self.policy)
-        if layout_of(policy.network.n_features).has_channels:
-            raise InputError(
-                f"--policy: {self.policy} looks at channels; segment a part with agglo segment "
-                "--blocks --json RESULTS and give --measured RESULTS instead."
-            )
         measured, whole = measure_crop(
-            policy,
+            load_policy(self.policy),
             {
                 "--image": self.image,
                 "--boundaries": self.boundaries,
                 "--superpixels": self.superpixels,
+                "--texture": self.texture,
+                "--embedding": self.embedding,
             },
             self.crop,
             self.blocks,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agglo.blocks import stages
+from agglo.blocks import measured_crop, stages, worker
 from agglo.blocks.segmentation import segment_in_blocks
 from agglo.policy_file import Policy, load_policy
 from agglo.segmentation import load_tree
@@ -190,6 +191,42 @@ def test_any_cutting_is_the_run_in_memory(
     )
     assert said.status == 0
     assert f"{len(np.unique(segmentations[0])) - 1}" in said.out
+
+
+def test_a_plan_measures_the_sums_of_channels(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    trained: tuple[Path, Policy],
+    path: Path,
+    tmp_path: Path,
+) -> None:
+    """Those of the middle, of the channels that an address names."""
+    monkeypatch.setattr(stages, "ActorPool", HerePool)
+    monkeypatch.setattr(HerePool, "n_before", None)
+    monkeypatch.setattr(measured_crop, "ray_session", nullcontext)
+    summed = []
+
+    def with_notes(graph: Any, superpixels: Any, boundaries: Any, given: Channels, **how: Any):
+        summed.append(given)
+        return with_channels(graph, superpixels, boundaries, given, **how)
+
+    monkeypatch.setattr(worker, "with_channels", with_notes)
+    words = segment_options(trained[0], path, embedding=f"{path}:embedding[1:,1:]")[1:]
+    words += ["--crop", "15", "32", "40", "--blocks", "15", "32", "20", "--actors", "1"]
+    words += ["--json", str(tmp_path / "plan.json")]
+    refused = agglo(capsys, "plan", *words, "--embedding", f"{path}:flat")
+    assert (refused.status, "where c, z, y, x is expected" in refused.err) == (2, True)
+    refused = agglo(capsys, "plan", *words, "--texture", f"{path}:three")
+    assert (refused.status, "has 3 channels, but the policy" in refused.err) == (2, True)
+    assert summed == []
+    said = agglo(capsys, "plan", *words)
+    assert said.status == 0, said.err
+    _, channels = with_hints(1)
+    first, second = sorted(summed, key=lambda given: given.texture.shape[-1])  # rims of 1 and 2
+    np.testing.assert_array_equal(first.texture, channels["texture"][:, :15, 4:36, :21])
+    np.testing.assert_array_equal(second.embedding, channels["embedding"][1:, 1:, 4:36, 18:])
+    planned = json.loads((tmp_path / "plan.json").read_text())
+    assert "sums" in {one["stage"] for one in planned["stages"]}
 
 
 @pytest.mark.parametrize(("command", "out"), [("segment", "s.zarr"), ("replay", "s.npz")])
