@@ -30,7 +30,6 @@ from predict.watershed import WatershedConfig
 VOXEL_NM = (10.0, 10.0, 10.0)
 PARTS = {"train": "[0:80]", "test": "[84:120]"}
 PREFIX = {"train": "train_", "test": ""}
-SHARD_VOX = (128, 128, 128)
 
 
 class Scene(NamedTuple):
@@ -54,7 +53,7 @@ class Scene(NamedTuple):
         return Instance(graph, truth_table(graph.ids, self.superpixels, self.labels), clear)
 
     def quarters(self) -> list[Scene]:
-        """Cut into four along y and x, as the policy's shards are."""
+        """Cut into four along y and x, as the policy's shards of scale 1 are."""
         _, n_y, n_x = self.labels.shape
         return [
             Scene(
@@ -133,7 +132,7 @@ def train_or_load(texts: list[tuple[str, str, str, str]], folder: Path, seed: in
     return train_policy(
         [volumes for volumes, _ in sets],
         [shape for _, shape in sets],
-        TrainConfig(seed=seed, shard_vox=SHARD_VOX, scales=(1.0,)),
+        TrainConfig(seed=seed),
         folder,
         overwrite=folder.exists(),
     )
