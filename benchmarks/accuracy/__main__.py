@@ -77,6 +77,8 @@ class Arguments:
     """kind of boundary model"""
     folds: int | None = None
     """folds of a boundary model, as many as `agglo boundaries train` takes if not given"""
+    widths: tuple[int, ...] = ()
+    """channels of each level of a boundary model, its own if not given"""
     views: int = 1
     """mirror images and turns whose predictions are averaged in a map"""
     summary: bool = False
@@ -102,7 +104,8 @@ class Arguments:
         if self.steps is None:
             budget = ("--minutes", str(MINUTES if self.minutes is None else self.minutes))
         folds = () if self.folds is None else ("--folds", str(self.folds))
-        return ("--model", self.model, *budget, *folds)
+        widths = ("--widths", *map(str, self.widths)) if self.widths else ()
+        return ("--model", self.model, *budget, *folds, *widths)
 
     @property
     def prediction_words(self) -> tuple[str, ...]:
