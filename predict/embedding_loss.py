@@ -92,13 +92,14 @@ def _loss_of_patch(
         return embedding.sum() * 0
     values = embedding.permute(1, 2, 3, 0).reshape(-1, n_channels)
     index = torch.from_numpy(objects.of_voxel.ravel()).to(values.device)
+    # Sums over objects are products, since a GPU that adds by index in one order is slow: eight
+    # trainings had 1 to 4 steps a second each on an H200, and 18 without an embedding.
+    belongs = (index == torch.arange(n_objects, device=index.device)[:, None]).to(values.dtype)
     counts = torch.bincount(index, minlength=n_objects + 1)[:n_objects].to(values.dtype)
-    sums = values.new_zeros(n_objects + 1, n_channels).index_add(0, index, values)
-    means = sums[:n_objects] / counts[:, None]
-    at_voxel = torch.cat([means, means[:1]]).index_select(0, index)  # the last is that of none
-    squares = (values - at_voxel).square().mean(1)
+    means = belongs @ values / counts[:, None]
+    squares = (values - belongs.T @ means).square().mean(1)
     beyond = functional.relu(squares.clamp(min=TINY).sqrt() - within).square()
-    pulls = beyond.new_zeros(n_objects + 1).index_add(0, index, beyond)[:n_objects] / counts
+    pulls = belongs @ beyond / counts
     return pulls.mean() + _push(means, objects.label, apart)
 
 
