@@ -21,6 +21,7 @@ COMMANDS = {
     ("boundaries", "predict"): "predict a boundary map and affinities",
     ("superpixels",): "cut a boundary map into watershed superpixels",
     ("texture",): "write channels of texture, responses to a dictionary learned without labels",
+    ("masks",): "write channels of masks, how the object of each voxel lies around it",
     ("train",): "train the merge policy by on-policy rollouts on Ray",
     ("search",): "train several configurations of it with several seeds; rank them, keep the best",
     ("segment",): "apply a merge policy; write segmentation and merge tree",

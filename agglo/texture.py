@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from agglo.actor_room import actor_room
-from agglo.block_ledger import BlockLedger
+from agglo.channel_blocks import ChannelRun
 from agglo.eight_bits import EightBits
-from agglo.pool import ActorPool
-from agglo.progress import progress
 from agglo.texture_file import load_texture, require_free_texture, save_texture
-from agglo.volumes import (
-    ArrayLayout,
-    BlockHandle,
-    BlockWriter,
-    Kind,
-    VoxelSize,
-    check_output,
-    open_matching,
-    require_volume,
-)
-from agglo.volumes.attributes import CHANNELS_OF
-from agglo.volumes.fingerprint import fingerprint
-from agglo.volumes.staging import FailedWriteError
+from agglo.volumes import Kind, VoxelSize, check_output, open_matching, require_volume
 from analysis.input_error import InputError
 from predict.augmentation import SAME_SIZE
-from predict.blockwise import DEFAULT_BLOCK, plan_blocks
-from predict.box import Box, Triple, whole
+from predict.blockwise import DEFAULT_BLOCK
+from predict.box import Box, Triple
 from predict.texture_dictionary import TextureDictionary
 from predict.texture_learning import learn_texture
 from predict.texture_patch import TexturePatch
@@ -43,27 +27,34 @@ BLOCK_VOX: Triple = DEFAULT_BLOCK
 LEARNED = "dictionary.npz"
 """What was learned, in the folder of the ledger, until the channels are whole."""
 
-logger = logging.getLogger(__name__)
 
+@dataclass(frozen=True, slots=True)
+class TextureMaker:
+    """Makes the channels of blocks of one image and its boundary map.
 
-class TextureActor:
-    """Make the channels of blocks of one volume and write them where they belong."""
+    Attributes:
+        texture: the dictionary.
+        image: (z, y, x).
+        boundaries: of the same shape.
+    """
 
-    def __init__(
-        self,
-        texture: TextureDictionary,
-        image: EightBits,
-        boundaries: EightBits,
-        output: BlockHandle,
-    ) -> None:
-        self.texture, self.image, self.boundaries = texture, image, boundaries
-        self.output = output
+    texture: TextureDictionary
+    image: EightBits
+    boundaries: EightBits
 
-    def make(self, block: Box) -> None:
-        """Make a block, whole cells of the output's grid, and see it on the disk."""
-        channels = self.texture.channels(self.image, self.boundaries, block)
-        self.output.write((0, *block.start), channels)
-        self.output.sync((0, *block.start), channels.shape)
+    @property
+    def n_channels(self) -> int:
+        """Return the number of channels: two an atom."""
+        return self.texture.n_channels
+
+    @property
+    def made_by(self) -> str:
+        """Return the digest of the dictionary."""
+        return self.texture.digest()
+
+    def channels(self, block: Box) -> npt.NDArray[np.uint8]:
+        """Return the channels of a block, (2 · atoms, z, y, x)."""
+        return self.texture.channels(self.image, self.boundaries, block)
 
 
 def make_texture(
@@ -114,88 +105,40 @@ def make_texture(
     if known is not None:
         _require_fitting(known, dictionary, size)
     grey, edges = (EightBits(volumes[name], kind) for name, kind in _KINDS.items())
-    started = time.perf_counter()
-    blocks = plan_blocks(whole(grey.shape), BLOCK_VOX)
-    description = {
-        "volumes": {
-            name: [str(volume.address.absolute()), fingerprint(volume)]
-            for name, volume in volumes.items()
+    run = ChannelRun(
+        "texture",
+        out,
+        volumes,
+        size,
+        {
+            "dictionary": str(dictionary.absolute()),
+            "content": None if known is None else known.digest(),
+            "learned": [n_atoms, seed] if learn else None,
         },
-        "dictionary": str(dictionary.absolute()),
-        "content": None if known is None else known.digest(),
-        "learned": [n_atoms, seed] if learn else None,
-        "voxel_size_nm": size,
-        "blocks": [len(blocks), *BLOCK_VOX],
-    }
-    with BlockLedger(own.file, own.dataset, [own.file], kind="texture") as ledger:
-        (ledger.resume if resume else ledger.begin)(description)
-        try:
-            texture = known
-            if texture is None and not resume:
-                texture = learn_texture(grey, edges, n_atoms, seed, voxel_size_nm=size)
-                save_texture(ledger.path / LEARNED, texture)
-            elif texture is None:
-                texture = load_texture(ledger.path / LEARNED)
-            writer = BlockWriter(
-                out,
-                ArrayLayout((texture.n_channels, *grey.shape), np.uint8),
-                voxel_size_nm=size,
-                overwrite=overwrite,
-                attributes={
-                    CHANNELS_OF: texture.digest(),
-                    **{name[2:]: str(v.address.absolute()) for name, v in volumes.items()},
-                },
-                token=ledger.token,
-                is_begun=resume,
-            )
-            ledger.record()
-            n_before = len(ledger.done)
-            _make_blocks((texture, grey, edges, writer.handle), blocks, ledger)
-            if learn:
-                save_texture(dictionary, texture)
-            writer.commit()
-        except BaseException as error:
-            is_refused = isinstance(error, InputError) and not isinstance(error, FailedWriteError)
-            if not ledger.done or (is_refused and len(ledger.done) < len(blocks)):
-                ledger.remove()
-            else:
-                logger.warning(
-                    "%d of %d blocks of %s are kept; --resume goes on with them",
-                    *(len(ledger.done), len(blocks), out),
-                )
-            raise
-        ledger.remove()
-    return {
-        "n_voxels": whole(grey.shape).n_voxels,
-        "n_blocks": len(blocks),
-        "n_blocks_done_before": n_before,
-        "n_channels": texture.n_channels,
-        "dictionary": texture.digest(),
-        "seconds": time.perf_counter() - started,
-    }
+        block_vox=BLOCK_VOX,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+    def begin(folder: Path) -> TextureMaker:
+        texture = known
+        if texture is None and not resume:
+            texture = learn_texture(grey, edges, n_atoms, seed, voxel_size_nm=size)
+            save_texture(folder / LEARNED, texture)
+        elif texture is None:
+            texture = load_texture(folder / LEARNED)
+        return TextureMaker(texture, grey, edges)
+
+    def end(maker: TextureMaker) -> None:
+        if learn:
+            save_texture(dictionary, maker.texture)
+
+    results = run.write(begin, end)
+    results["dictionary"] = results.pop("made_by")
+    return results
 
 
 _KINDS: dict[str, Kind] = {"--image": "image", "--boundaries": "boundaries"}
-
-
-def _make_blocks(arguments: tuple[Any, ...], blocks: Sequence[Box], ledger: BlockLedger) -> None:
-    """Make the blocks that the ledger does not list, with an actor for each CPU at most."""
-    missing = [index for index in range(len(blocks)) if index not in ledger.done]
-    if not missing:
-        return
-    n_actors = max(1, min(len(missing), int(actor_room(1, 0))))
-    with (
-        ActorPool(TextureActor, arguments, n_actors=n_actors) as pool,
-        progress("texture", len(blocks)) as bar,
-    ):
-        bar.advance(len(ledger.done))
-
-        def on_result(index: int, _: None) -> None:
-            ledger.record(index)
-            bar.advance()
-
-        tasks = ((index, (blocks[index],)) for index in missing)
-        pool.run("make", tasks, on_result=on_result)
 
 
 def _require_fitting(texture: TextureDictionary, dictionary: Path, size: VoxelSize | None) -> None:

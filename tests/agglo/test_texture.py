@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from agglo import channel_blocks
 from agglo import texture as module
 from agglo.eight_bits import EightBits
 from agglo.texture import make_texture
@@ -20,6 +19,7 @@ from agglo.volumes import Kind, open_volume
 from agglo.volumes.attributes import CHANNELS_OF
 from analysis.input_error import InputError
 from envs.quantise import quantise_boundaries
+from tests.agglo.here_pool import CutPool, HerePool
 from tests.agglo.small_volumes import Said, agglo, make_tissue, tree_of, write_tissue
 
 SHAPE = (16, 70, 130)
@@ -99,7 +99,7 @@ def test_one_actor_and_the_dictionary_of_before_give_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr(module, "actor_room", lambda cpus, gpus: 1.0)
+    monkeypatch.setattr(channel_blocks, "actor_room", lambda cpus, gpus: 1.0)
     out, words = f"{tmp_path}/textures.h5:texture", ["--dictionary", folder / "dictionary.npz"]
     said = _command(capsys, folder, *words, "--out", out, "--json", tmp_path / "results.json")
     assert said.status == 0
@@ -112,37 +112,10 @@ def test_one_actor_and_the_dictionary_of_before_give_the_same_bytes(
     assert channels.attributes[CHANNELS_OF] == digest == result["dictionary"]
 
 
-class HerePool:
-    """Does in this process, and at once, what an `ActorPool` does elsewhere."""
-
-    def __init__(self, actor_class: type, arguments: tuple[Any, ...], *, n_actors: int) -> None:
-        self.actor = actor_class(*pickle.loads(pickle.dumps(arguments)))
-
-    def __enter__(self) -> HerePool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, method: str, tasks: Any, *, on_result: Any) -> None:
-        """Run the tasks."""
-        for key, arguments in tasks:
-            on_result(key, getattr(self.actor, method)(*arguments))
-
-
-class CutPool(HerePool):
-    """Is interrupted when the third block is in."""
-
-    def run(self, method: str, tasks: Any, *, on_result: Any) -> None:
-        """Run the tasks until then."""
-        super().run(method, itertools.islice(tasks, 3), on_result=on_result)
-        raise KeyboardInterrupt
-
-
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ActorPool", HerePool)
-    monkeypatch.setattr(module, "actor_room", lambda cpus, gpus: 1.0)
+    monkeypatch.setattr(channel_blocks, "ActorPool", HerePool)
+    monkeypatch.setattr(channel_blocks, "actor_room", lambda cpus, gpus: 1.0)
 
 
 @pytest.mark.usefixtures("here")
@@ -157,7 +130,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     with pytest.raises(InputError, match="--resume: there is no unfinished texture of"):
         _make(folder, dictionary, out, learn=True, resume=True)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "ActorPool", CutPool)
+        patch.setattr(channel_blocks, "ActorPool", CutPool)
         with caplog.at_level(logging.WARNING, "agglo"), pytest.raises(KeyboardInterrupt):
             _make(folder, dictionary, out, learn=True)
     assert f"3 of {N_BLOCKS} blocks of {out} are kept; --resume goes on" in caplog.text
