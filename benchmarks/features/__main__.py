@@ -37,7 +37,7 @@ from benchmarks.accuracy.references import greedy_oracle, majority
 from benchmarks.accuracy.rows import Row, read_row, require_same, seed_folder, write_row
 from benchmarks.accuracy.scene import Scene
 from benchmarks.accuracy.trial import Trial
-from benchmarks.features.channels import add_channels
+from benchmarks.features.channels import MASKS, add_channels
 from benchmarks.metrics.label_volumes import DATA
 from envs.feature_groups import DEFAULT_GROUPS, GROUP_NAMES
 
@@ -50,6 +50,7 @@ SETS = (
     DEFAULT,
     f"{DEFAULT}+shape",
     f"{DEFAULT}+texture",
+    f"{DEFAULT}+{MASKS}",
     f"{DEFAULT}+embedding",
     ALL,
 )
@@ -72,7 +73,7 @@ class Arguments:
     learners: tuple[str, ...] = ("aggregation", "gala", "flat")
     """which learners"""
     features: tuple[str, ...] = SETS
-    """sets of groups of features, joined by +"""
+    """sets of groups of features, joined by +; masks are channels that are looked at as texture"""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """of every policy"""
     steps: int = 2000
@@ -86,9 +87,16 @@ class Arguments:
         for name in self.learners:
             if name not in LEARNER_NAMES:
                 raise InputError(f"--learners: {name!r} is none of {', '.join(LEARNER_NAMES)}.")
-        for name in (name for one in self.features for name in one.split("+")):
-            if name not in GROUP_NAMES:
-                raise InputError(f"--features: {name!r} is none of {', '.join(GROUP_NAMES)}.")
+        names = (*GROUP_NAMES, MASKS)
+        for one in self.features:
+            for name in one.split("+"):
+                if name not in names:
+                    raise InputError(f"--features: {name!r} is none of {', '.join(names)}.")
+            if {"texture", MASKS} <= set(one.split("+")):
+                raise InputError(
+                    f"--features: {one} has texture and {MASKS}, which are channels of one group; "
+                    "name one of them."
+                )
         if self.steps < 1 or self.views < 1 or not self.seeds:
             raise InputError("--steps, --views and the number of --seeds must be at least 1.")
 
@@ -150,19 +158,25 @@ def rows_of(
         arguments.data_folder.absolute(), out, arguments.training_words, arguments.prediction_words
     )
     train, test = maps.prepare(case)
-    groups = {name for one in arguments.features for name in one.split("+")}
-    *train, test = add_channels(maps, case, [*train, test], sorted(groups))
-    scenes, tested = [Scene.read(one) for one in train], Scene.read(test)
+    scenes = {}
+    for features in arguments.features:
+        if has_masks(features) not in scenes:
+            alike = (one for one in arguments.features if has_masks(one) == has_masks(features))
+            groups = {name for one in alike for name in one.split("+")}
+            sets = add_channels(maps, case, [*train, test], sorted(groups))
+            scenes[has_masks(features)] = [Scene.read(one) for one in sets]
+    *some, tested = next(iter(scenes.values()))
     rows = [
-        Row(case.name, name, 0, work(Trial(scenes, tested, 0, seed_folder(out, case, 0))))
+        Row(case.name, name, 0, work(Trial(some, tested, 0, seed_folder(out, case, 0))))
         for name, work in REFERENCES.items()
     ]
     for seed, (learner, features) in product(arguments.seeds, policies):
         name = name_of(learner, features)
         row = read_row(out, case, name, seed)
         if row is None:
-            work = Trained(name, ("--learner", learner), tuple(features.split("+")))
-            trial = Trial(scenes, tested, seed, seed_folder(out, case, seed))
+            work = Trained(name, ("--learner", learner), groups_of(features))
+            *trained, tested = scenes[has_masks(features)]
+            trial = Trial(trained, tested, seed, seed_folder(out, case, seed))
             row = Row(case.name, name, seed, work(trial))
             write_row(out, case, row)
         rows.append(row)
@@ -173,6 +187,16 @@ def rows_of(
 def name_of(learner: str, features: str) -> str:
     """Return the name of the rows of a learner that looks at some groups."""
     return f"{learner}_{features}"
+
+
+def has_masks(features: str) -> bool:
+    """Tell whether the texture of a set of groups are masks."""
+    return MASKS in features.split("+")
+
+
+def groups_of(features: str) -> tuple[str, ...]:
+    """Return the groups of features of a set, as a policy names them."""
+    return tuple("texture" if name == MASKS else name for name in features.split("+"))
 
 
 def values_of(rows: Sequence[Row], name: str, number: str) -> list[float]:

@@ -1,8 +1,9 @@
-"""Channels of the parts of a case: texture and an embedding, made once and kept with the maps.
+"""Channels of the parts of a case, made once and kept with the maps: texture, masks, an embedding.
 
 What learns from labels sees the training side of a case and nothing else: the embedding is that of
 a model of its own, trained as the boundary model of the case is, and out of fold on that side. The
-dictionary of texture is learned from the first training part.
+dictionary of texture is learned from the first training part. Masks are those of the superpixels;
+a policy looks at them as texture.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from analysis.input_error import InputError
 from benchmarks.accuracy.cases import Case
 from benchmarks.accuracy.maps import Maps, voxel_size_words
 
+MASKS = "masks"
+"""Stands beside the groups of features: the group texture, of the channels of `agglo masks`."""
+
 N_EMBEDDING = 8
 """Coordinates of an embedding."""
 
@@ -30,7 +34,8 @@ def add_channels(
         maps: that made the boundary maps.
         case: whose parts are not cut from others.
         sets: of the training parts and of the test part.
-        groups: of features; those of channels are made if they are not there.
+        groups: of features, or `MASKS` in place of texture; channels are made if they are not
+            there.
     """
     parts = [*case.train, case.test]
     if any(part.whole is not None or part.image is None for part in parts):
@@ -45,6 +50,10 @@ def add_channels(
             texture = folder / f"{part.name}_texture.zarr"
             _texture(volumes, folder / "dictionary.npz", texture, learn=n == 0)
             made[n] = made[n]._replace(texture=str(texture))
+        if MASKS in groups:
+            masks = folder / f"{part.name}_masks.zarr"
+            _masks(volumes, masks)
+            made[n] = made[n]._replace(texture=str(masks))
         if "embedding" in groups:
             model = folder / "embedding_model"
             _train(maps, case, list(sets), model)
@@ -62,6 +71,17 @@ def _texture(volumes: VolumeSet, dictionary: Path, out: Path, *, learn: bool) ->
             *("texture", "--image", volumes.image, "--boundaries", volumes.boundaries),
             *("--dictionary", str(dictionary), "--out", str(out)),
             *["--learn"] * (learn and not dictionary.exists()),
+            *voxel_size_words(volumes.voxel_size_nm or (1.0, 1.0, 1.0)),
+        ]
+    )
+
+
+def _masks(volumes: VolumeSet, out: Path) -> None:
+    if out.exists():
+        return
+    agglo(
+        [
+            *("masks", "--objects", volumes.superpixels, "--out", str(out)),
             *voxel_size_words(volumes.voxel_size_nm or (1.0, 1.0, 1.0)),
         ]
     )

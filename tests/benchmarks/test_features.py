@@ -11,8 +11,18 @@ from benchmarks.accuracy.cases import FIB25_HALVES, FIB25_HIGH, FIB25_LOW, Case
 from benchmarks.accuracy.learned import feature_words
 from benchmarks.accuracy.maps import Maps
 from benchmarks.accuracy.rows import Row
+from benchmarks.features import __main__ as main
 from benchmarks.features import channels as module
-from benchmarks.features.__main__ import SETS, Arguments, figure_of, name_of, spread, values_of
+from benchmarks.features.__main__ import (
+    SETS,
+    Arguments,
+    figure_of,
+    groups_of,
+    name_of,
+    rows_of,
+    spread,
+    values_of,
+)
 from benchmarks.features.channels import add_channels
 from tests.benchmarks.recorded_commands import recorder
 
@@ -60,6 +70,62 @@ def test_channels_are_made_once_and_see_the_training_side_alone(
     assert add_channels(maps, CASE, sets, ("grey", "shape")) == sets
 
 
+def test_masks_are_those_of_the_superpixels_and_looked_at_as_texture(
+    tmp_path: Path, commands: list[list[str]]
+) -> None:
+    maps = Maps(Path("/data"), tmp_path, ())
+    sets = [volumes_of("low"), volumes_of("high")]
+    made = add_channels(maps, CASE, sets, ("grey", "masks"))
+    folder = tmp_path / "maps" / "fib25_low"
+    assert [one.texture for one in made] == [
+        f"{folder}/fib25_{side}_masks.zarr" for side in ("low", "high")
+    ]
+    assert [one.embedding for one in made] == [None, None]
+    assert [words[:3] for words in commands] == [
+        ["masks", "--objects", f"/{side}:s"] for side in ("low", "high")
+    ]
+    assert all(words[-4:] == ["--voxel-size-nm", *["10.0"] * 3] for words in commands)
+    commands.clear()
+    assert add_channels(maps, CASE, sets, ("masks",)) == made
+    assert not commands
+    assert groups_of("grey+masks") == ("grey", "texture")
+    assert name_of("flat", "grey+masks") == "flat_grey+masks"
+
+
+def test_sets_with_masks_have_scenes_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    """Each policy is given the channels of its set, and the words of the command."""
+    seen: list[tuple[str, object, object]] = []
+
+    class Recorder:
+        def __init__(self, name, words, features) -> None:
+            self.name, self.features = name, features
+
+        def __call__(self, trial) -> dict[str, float]:
+            assert trial.train == ["low"]
+            seen.append((self.name, self.features, trial.test))
+            return {"vi": 1.0}
+
+    made = {
+        ("grey", "texture"): ["low", "high, texture"],
+        ("grey", "masks"): ["low", "high, masks"],
+    }
+    monkeypatch.setattr(main.Maps, "prepare", lambda self, case: (["low"], "high"))
+    monkeypatch.setattr(main, "add_channels", lambda maps, case, sets, groups: made[tuple(groups)])
+    monkeypatch.setattr(main.Scene, "read", lambda volumes: volumes)
+    monkeypatch.setattr(main, "REFERENCES", {})
+    monkeypatch.setattr(main, "Trained", Recorder)
+    features = ("grey", "grey+texture", "grey+masks")
+    arguments = Arguments(out=tmp_path, features=features, learners=("flat",), seeds=(0,))
+    policies = [("flat", one) for one in features]
+    rows = rows_of(arguments, tmp_path, CASE, policies, lambda **_: None)
+    assert [row.method for row in rows] == ["flat_grey", "flat_grey+texture", "flat_grey+masks"]
+    assert seen == [
+        ("flat_grey", ("grey",), "high, texture"),
+        ("flat_grey+texture", ("grey", "texture"), "high, texture"),
+        ("flat_grey+masks", ("grey", "texture"), "high, masks"),
+    ]
+
+
 def test_halves_have_no_channels(tmp_path: Path) -> None:
     first, second = FIB25_HALVES[0]
     maps = Maps(Path("/data"), tmp_path, ())
@@ -82,6 +148,10 @@ def test_a_policy_is_told_what_to_look_at_and_where() -> None:
     [
         ({"learners": ("best",)}, "--learners: 'best' is none of aggregation"),
         ({"features": ("grey+colour",)}, "--features: 'colour' is none of boundary"),
+        (
+            {"features": ("grey", "masks+grey+texture")},
+            r"--features: masks\+grey\+texture has texture and masks, which .* name one of them",
+        ),
         ({"seeds": ()}, "--steps, --views and the number of --seeds must be at least 1"),
     ],
 )
