@@ -59,8 +59,8 @@ class ObjectMask:
         tensor  255 · |mean m (d dᵀ − I/3)| / (√2/9)    its two caps, or its belt, are 255
 
     with Frobenius' norm, rounded, clipped to 255. Around a voxel within an object they are 255, 0,
-    0; at a flat face about 128, 255, 0; along a thin sheet or rod the third is large. What lies
-    beyond the volume is left out of the means.
+    0; at a flat face about 128, 255, 0; in a thin sheet the third is 2.6 times the first, in a rod
+    5.2 times. What lies beyond the volume is left out of the means.
 
     Attributes:
         radius_nm: of the ball; six digits of it count.

@@ -125,11 +125,13 @@ def test_sheets_and_rods_have_a_tensor_and_no_vector():
     sheet, rod = np.full((9, 9, 9), 7), np.full((9, 9, 9), 7)
     sheet[4], rod[4, 4] = -3, -3
     middle = Box((4, 4, 4), (5, 5, 5))
-    for labels, largest in ((sheet, 1 / 3), (rod, 1 / 9)):
-        share, vector, tensor = SMALL.channels(labels, middle).reshape(3, 3)[2]
-        assert 0 < share < 255 * largest
-        assert vector == 0
-        assert tensor > share * 0.8
+    # The mean d dᵀ − I/3 has (−1/3, 1/6, 1/6) in a sheet and (2/3, −1/3, −1/3) in a rod.
+    for labels, norm in ((sheet, (1 / 6) ** 0.5), (rod, (2 / 3) ** 0.5)):
+        for share, vector, tensor in SMALL.channels(labels, middle).reshape(3, 3).astype(int):
+            ratio = norm * 9 / 2**0.5
+            assert 0 < share < 255
+            assert vector == 0
+            assert tensor == pytest.approx(min(ratio * share, 255), abs=ratio / 2 + 0.5)
 
 
 def test_a_lone_voxel_and_none_have_nothing():
