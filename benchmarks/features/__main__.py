@@ -78,6 +78,10 @@ class Arguments:
     """of every policy"""
     steps: int = 2000
     """training steps of each fold of the boundary model, and of the embedding's"""
+    folds: int | None = None
+    """folds of both, as many as `agglo boundaries train` takes if not given"""
+    widths: tuple[int, ...] = ()
+    """channels of each level of both, their own if not given"""
     views: int = 1
     """mirror images and turns whose predictions are averaged in a boundary map"""
     data_folder: Path = DATA
@@ -103,7 +107,9 @@ class Arguments:
     @property
     def training_words(self) -> tuple[str, ...]:
         """Arguments of `agglo boundaries train`, as `benchmarks.accuracy` gives them."""
-        return ("--model", "unet", "--steps", str(self.steps))
+        folds = () if self.folds is None else ("--folds", str(self.folds))
+        widths = ("--widths", *map(str, self.widths)) if self.widths else ()
+        return ("--model", "unet", "--steps", str(self.steps), *folds, *widths)
 
     @property
     def prediction_words(self) -> tuple[str, ...]:
