@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from agglo.policy_file import Policy
 from agglo.volumes import Volume, VoxelSize, open_matching, require_volume
-from agglo.volumes.attributes import CHANNELS_OF
+from agglo.volumes.attributes import CHANNELS_OF, name_of_maker
 from analysis.input_error import InputError
 from envs.channels import NO_CHANNEL, NO_CHANNELS, Channels
 from envs.feature_groups import CHANNEL_GROUPS
@@ -79,8 +79,8 @@ def require_fitting_channels(policy: Policy, volumes: Mapping[str, Volume]) -> N
         made, known = volume.attributes.get(CHANNELS_OF), policy.made_by.get(group)
         if made is not None and known is not None and made != known:
             raise InputError(
-                f"--{group}: {volume.address} holds channels of {made[:12]}, but the policy was "
-                f"trained on channels of {known[:12]}."
+                f"--{group}: {volume.address} holds channels of {name_of_maker(made)}, but the "
+                f"policy was trained on channels of {name_of_maker(known)}."
             )
 
 

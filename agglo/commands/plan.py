@@ -49,7 +49,7 @@ class Command:
     superpixels: str | None = None
     """its superpixels, if they are to be taken and not made"""
     texture: str | None = None
-    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    """its channels of `agglo texture` or `agglo masks`, if the policy looks at texture"""
     embedding: str | None = None
     """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     crop: Voxels = None

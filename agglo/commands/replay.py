@@ -40,7 +40,7 @@ class Command:
     baseline: bool = False
     """record mean-boundary agglomeration instead, as `agglo segment --baseline` applies it"""
     texture: str | None = None
-    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    """its channels of `agglo texture` or `agglo masks`, if the policy looks at texture"""
     embedding: str | None = None
     """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     voxel_size_nm: VoxelSizeNm = None

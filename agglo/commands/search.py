@@ -45,7 +45,7 @@ class Command:
     actors: int | None = None
     """rollout actors, whose number does not change the result; one for each CPU if not given"""
     texture: tuple[str, ...] = ()
-    """their texture channels, of `agglo texture`, if --features look at texture"""
+    """their channels of `agglo texture` or `agglo masks`, if --features look at texture"""
     embedding: tuple[str, ...] = ()
     """their embedding, of `agglo boundaries predict`, if --features look at one"""
     voxel_size_nm: VoxelSizeNm = None

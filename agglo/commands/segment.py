@@ -56,7 +56,7 @@ class Command:
     baseline: bool = False
     """apply mean-boundary agglomeration instead, its threshold from the policy's training shards"""
     texture: str | None = None
-    """its texture channels, of `agglo texture`, if the policy looks at texture"""
+    """its channels of `agglo texture` or `agglo masks`, if the policy looks at texture"""
     embedding: str | None = None
     """its embedding, of `agglo boundaries predict`, if the policy looks at one"""
     voxel_size_nm: VoxelSizeNm = None

@@ -50,7 +50,7 @@ class Command:
     """versions that the network of an episode may be old: with more than 0 actors play on while the
     learner fits, and the result is no longer the same bit for bit"""
     texture: tuple[str, ...] = ()
-    """their texture channels, of `agglo texture`, if --features look at texture"""
+    """their channels of `agglo texture` or `agglo masks`, if --features look at texture"""
     embedding: tuple[str, ...] = ()
     """their embedding, of `agglo boundaries predict`, if --features look at one"""
     voxel_size_nm: VoxelSizeNm = None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agglo.training.volume_set import VolumeSet
 from agglo.volumes import open_volume
-from agglo.volumes.attributes import CHANNELS_OF
+from agglo.volumes.attributes import CHANNELS_OF, name_of_maker
 from analysis.input_error import InputError
 from envs.feature_groups import CHANNEL_GROUPS
 
@@ -65,4 +65,4 @@ def know_channels(sets: Sequence[VolumeSet], groups: Sequence[str]) -> KnownChan
 def _kind(seen: tuple[int, str | None]) -> str:
     n_channels, made = seen
     number = f"{n_channels} channels " if n_channels else "channels "
-    return number + ("of nobody knows what" if made is None else f"of {made[:12]}")
+    return number + ("of nobody knows what" if made is None else f"of {name_of_maker(made)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,12 @@ CHANNELS_OF = "channels_of"
 """Attribute of channels that names what made them: the digest of a dictionary or of a model."""
 
 _RESERVED = (*OME_KEYS, "voxel_size_nm", "resolution", "element_size_um")
+
+
+def name_of_maker(made_by: str) -> str:
+    """Return the value of `CHANNELS_OF` for a sentence: of a digest the first twelve digits."""
+    is_digest = re.fullmatch("[0-9a-f]{32,}", made_by) is not None
+    return made_by[:12] if is_digest else made_by
 
 
 def plain_value(value: object) -> object:

@@ -21,7 +21,7 @@ from agglo.training.train import train_policy
 from agglo.training.train_config import TrainConfig
 from agglo.training.volume_set import VolumeSet, load_channels, load_instance, open_set, open_sets
 from agglo.volumes import open_volume
-from agglo.volumes.attributes import CHANNELS_OF
+from agglo.volumes.attributes import CHANNELS_OF, name_of_maker
 from analysis.input_error import InputError
 from envs.channel_sums import with_channels
 from envs.channels import Channels
@@ -330,3 +330,9 @@ def test_channels_of_two_kinds_are_not_learned_from_together(path: Path) -> None
     sets, _ = open_sets(*four, None, embedding=[f"{path}:embedding", f"{path}:embedding[:1]"])
     known = know_channels(sets, ("embedding",))
     assert (known.n_texture, known.made_by) == (0, {"embedding": "a model"})
+
+
+def test_digests_are_short_in_sentences_and_names_are_whole() -> None:
+    assert name_of_maker("0123456789abcdef" * 4) == "0123456789ab"
+    masks = "masks 160 nm in 3 shells, voxels of 10 10 10 nm"
+    assert name_of_maker(masks) == masks

@@ -33,7 +33,7 @@ def _volume() -> TrainingVolume:
     """Draw blocks of 8 voxels whose walls are dark, under noise."""
     rng = np.random.default_rng(3)
     places = np.indices((24, 40, 32)) // 8
-    labels = 1 + np.ravel_multi_index(tuple(places), (3, 5, 4)).astype(np.int32)
+    labels = (1 + 20 * places[0] + 4 * places[1] + places[2]).astype(np.int32)
     wall = ndimage.grey_erosion(labels, 3) != labels
     image = 170.0 - 90 * wall + rng.normal(0, 12, labels.shape)
     image = image.clip(0, 255).astype(np.uint8)
