@@ -246,7 +246,7 @@ def test_an_embedding_that_no_network_makes_is_refused(
 def test_malis_trains_a_boundary_channel_too_and_affinities_go_where_they_are_wanted(
     volume: Path, tmp_path: Path
 ):
-    model = _train(volume, tmp_path / "model", replace(CONFIG, folds=1), loss="malis")
+    model = _train(volume, tmp_path / "model", replace(CONFIG, folds=1, steps=8), loss="malis")
     again = read_model(tmp_path / "model")
     assert _equal(model, again)
     assert again.loss == "malis"
@@ -277,7 +277,7 @@ def test_malis_trains_a_boundary_channel_too_and_affinities_go_where_they_are_wa
 
 
 def test_a_convnet_is_trained_and_applied_alike(volume: Path, tmp_path: Path):
-    config = BoundaryConfig(steps=40, folds=1, widths=(4, 4), seed=3)
+    config = BoundaryConfig(steps=8, folds=1, widths=(4, 4), seed=3)
     model = _train(volume, tmp_path / "model", config, model="convnet")
     predict_boundaries(f"{volume}:raw", tmp_path / "model", str(tmp_path / "map.zarr"))
     found = open_volume(str(tmp_path / "map.zarr"), argument="--boundaries").read()
