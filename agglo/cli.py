@@ -24,6 +24,7 @@ COMMANDS = {
     ("masks",): "write channels of masks, how the object of each voxel lies around it",
     ("train",): "train the merge policy by on-policy rollouts on Ray",
     ("search",): "train several configurations of it with several seeds; rank them, keep the best",
+    ("committee",): "join policies into one whose logit is the mean of theirs",
     ("segment",): "apply a merge policy; write segmentation and merge tree",
     ("cut",): "cut a merge tree at another threshold; write that segmentation",
     ("plan",): "say what segmenting a larger volume in blocks will take, from a short run",

@@ -57,6 +57,7 @@ MARKS: dict[str, Mark] = {
     "forest-multicut": Mark(_GREEN, "s"),
     "forest-gasp": Mark(_GREEN, "D", size=7.0),
     "flat": Mark(_PINK, "o"),
+    "committee": Mark(_RED, "h"),
     "gala-scales": Mark(_RED, "p"),
     "on-policy-copies": Mark(_RED, "*", False, size=15.0),
     "on-policy-single": Mark(_RED, "X"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from benchmarks.accuracy.committee import Committee
 from benchmarks.accuracy.evidence import forest, mean_boundary
 from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.peer_methods import Linkage, Partition, Quantile
@@ -65,6 +66,8 @@ def learner(name: str) -> Trained:
 
 
 DEFAULT = Trained("on-policy")
+SINGLE = Trained("on-policy-single", ONE_SCALE)
+GALA_SCALES = Trained("gala-scales", ("--learner", "gala"))
 
 METHODS: dict[str, Method] = {
     "superpixels": Method("superpixels", nothing, "reference"),
@@ -103,7 +106,7 @@ METHODS: dict[str, Method] = {
     "policy-gradient": Method("policy gradient", learner("policy-gradient"), has_seeds=True),
     "gala-scales": Method(
         "gala strategy, three scales",
-        Trained("gala-scales", ("--learner", "gala")),
+        GALA_SCALES,
         "ours",
         has_seeds=True,
     ),
@@ -115,7 +118,7 @@ METHODS: dict[str, Method] = {
     ),
     "on-policy-single": Method(
         "on-policy, one scale",
-        Trained("on-policy-single", ONE_SCALE),
+        SINGLE,
         "ours",
         has_seeds=True,
     ),
@@ -126,6 +129,12 @@ METHODS: dict[str, Method] = {
         has_seeds=True,
     ),
     "on-policy": Method("on-policy network", DEFAULT, "ours", has_seeds=True),
+    "committee": Method(
+        "committee of four policies",
+        Committee("committee", (DEFAULT, SINGLE, learner("gala"), GALA_SCALES)),
+        "ours",
+        has_seeds=True,
+    ),
     "small-by-truth": Method(
         "on-policy, small superpixels by truth",
         SmallByTruth(DEFAULT, 0.002),

@@ -11,6 +11,7 @@ from agglo.training.volume_set import VolumeSet
 from agglo.volumes import write_volume
 from analysis.contingency import contingency_table
 from analysis.segmentation_scores import floor_scores, score_segmentation
+from benchmarks.accuracy.committee import Committee
 from benchmarks.accuracy.evidence import forest, mean_boundary
 from benchmarks.accuracy.learned import Trained
 from benchmarks.accuracy.methods import METHODS
@@ -159,7 +160,7 @@ def test_a_forest_learns_to_part_what_it_has_not_seen(trial: Trial) -> None:
     [
         name
         for name, method in METHODS.items()
-        if not isinstance(method.work, (Trained, SmallByTruth))
+        if not isinstance(method.work, (Trained, SmallByTruth, Committee))
         and name not in ("floor", "superpixels")
     ],
 )
@@ -186,5 +187,8 @@ def test_a_policy_is_trained_once(trial: Trial, tmp_path: Path, monkeypatch) -> 
     assert first["train_s"] > 0
     monkeypatch.setattr("benchmarks.accuracy.learned.agglo", None)
     assert work(again)["vi"] == first["vi"]
+    joined = Committee("joined", (work, work))(again)
+    assert joined["vi"] == pytest.approx(first["vi"], abs=1e-9)
+    assert joined["train_s"] == pytest.approx(2 * first["train_s"])
     assert SmallByTruth(work, 0.0)(again)["vi"] == first["vi"]
     assert SmallByTruth(work, 1.0)(again)["vi"] == pytest.approx(0, abs=1e-9)
