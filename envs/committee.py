@@ -39,6 +39,7 @@ def committee(networks: Sequence[MergeNetwork], thresholds: Sequence[float]) -> 
     n_1 = max(network.b1.shape[1] for network in networks)
     n_2 = max(network.b2.shape[1] for network in networks)
     members = []
+    none = (0, 0)
     for network, threshold in zip(networks, thresholds, strict=True):
         m, own_mean, own_scale, w1, b1, w2, b2, w3, b3 = len(network.b3), *_exact(network)
         # (x − own mean) own scale, of z = (x − mean) scale.
@@ -46,14 +47,14 @@ def committee(networks: Sequence[MergeNetwork], thresholds: Sequence[float]) -> 
         b1 = b1 + np.einsum("mfh,f->mh", w1, (mean - own_mean) * own_scale)
         w1 = w1 * ratio[:, None]
         vote = n_members / (len(networks) * m)
-        more_1, more_2 = n_1 - b1.shape[1], n_2 - b2.shape[1]
+        more_1, more_2 = (0, n_1 - b1.shape[1]), (0, n_2 - b2.shape[1])
         members.append(
             (
-                np.pad(w1, ((0, 0), (0, 0), (0, more_1))),
-                np.pad(b1, ((0, 0), (0, more_1))),
-                np.pad(w2, ((0, 0), (0, more_1), (0, more_2))),
-                np.pad(b2, ((0, 0), (0, more_2))),
-                np.pad(w3 * vote, ((0, 0), (0, more_2))),
+                np.pad(w1, (none, none, more_1)),
+                np.pad(b1, (none, more_1)),
+                np.pad(w2, (none, more_1, more_2)),
+                np.pad(b2, (none, more_2)),
+                np.pad(w3 * vote, (none, more_2)),
                 (b3 - threshold) * vote,
             )
         )
