@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import platform
 import shutil
@@ -11,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agglo.volumes.staging import Staging, new_token, refusing_failed_writes
+from agglo.volumes.staging import FailedWriteError, Staging, new_token, refusing_failed_writes
 from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 
 LOCK_FILE, RUN_FILE, DONE_FILE = "lock", "run.json", "done"
 
+
+logger = logging.getLogger(__name__)
 
 ONLY = "blocks"
 """The stage of a run that has one."""
@@ -140,6 +143,25 @@ class BlockLedger:
             f.flush()
             os.fsync(f.fileno())
         self._stages.setdefault(stage, set()).update(tasks)
+
+    def give_up(self, error: BaseException, n_tasks: int, out: str) -> None:
+        """After an error, keep what `resume` can go on with and say so; else remove it.
+
+        Nothing can be gone on with where nothing is done, or where the input was refused.
+
+        Args:
+            error: that ended a run of one stage.
+            n_tasks: how many tasks the run has.
+            out: address of the output, as it was given.
+        """
+        is_refused = isinstance(error, InputError) and not isinstance(error, FailedWriteError)
+        if not self.done or (is_refused and len(self.done) < n_tasks):
+            self.remove()
+            return
+        logger.warning(
+            "%d of %d blocks of %s are kept; --resume goes on with them",
+            *(len(self.done), n_tasks, out),
+        )
 
     def remove(self) -> None:
         """Remove the ledger and all that is unfinished, and give up the lock."""

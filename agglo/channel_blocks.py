@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,8 @@ from agglo.progress import progress
 from agglo.volumes import ArrayLayout, BlockHandle, BlockWriter, Volume, VoxelSize, check_output
 from agglo.volumes.attributes import CHANNELS_OF
 from agglo.volumes.fingerprint import fingerprint
-from agglo.volumes.staging import FailedWriteError
-from analysis.input_error import InputError
 from predict.blockwise import plan_blocks
 from predict.box import Box, Triple, whole
-
-logger = logging.getLogger(__name__)
 
 
 class Maker(Protocol):
@@ -137,15 +132,7 @@ class ChannelRun:
                 end(maker)
                 writer.commit()
             except BaseException as error:
-                is_refused = isinstance(error, InputError)
-                is_refused = is_refused and not isinstance(error, FailedWriteError)
-                if not ledger.done or (is_refused and len(ledger.done) < len(blocks)):
-                    ledger.remove()
-                else:
-                    logger.warning(
-                        "%d of %d blocks of %s are kept; --resume goes on with them",
-                        *(len(ledger.done), len(blocks), self.out),
-                    )
+                ledger.give_up(error, len(blocks), self.out)
                 raise
             ledger.remove()
         return {

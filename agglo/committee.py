@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 from agglo.policy_file import FILE_NAME, Policy, load_policy, save_policy
@@ -11,7 +12,7 @@ from agglo.volumes.staging import refusing_failed_writes
 from analysis.input_error import InputError
 from envs.committee import committee
 from envs.error_calibration import ErrorCalibration
-from predict.augmentation import SAME_SIZE
+from predict.anisotropy import same_voxel_size, words_of_size
 
 NO_LOG_ODDS = ("fitted-q",)
 """Learners whose scores are amounts of return, which have no common scale with log odds."""
@@ -35,8 +36,7 @@ def make_committee(policies: Sequence[str], out: Path, *, overwrite: bool = Fals
         raise InputError(f"--policies must name two or more, not {len(policies)}.")
     loaded = [load_policy(text, argument="--policies") for text in policies]
     _require_free(out, overwrite)
-    for text, policy in zip(policies, loaded, strict=True):
-        _require_alike(text, policy, policies[0], loaded[0])
+    _require_alike(policies, loaded)
     try:
         network = committee(
             [policy.network for policy in loaded], [policy.threshold for policy in loaded]
@@ -80,35 +80,35 @@ def _require_free(out: Path, overwrite: bool) -> None:
         raise InputError(f"--out: {out} holds a policy already; --overwrite replaces it.")
 
 
-def _require_alike(text: str, policy: Policy, first_text: str, first: Policy) -> None:
-    """Refuse a policy whose scores do not mean what those of the first do."""
-    if "members" not in policy.provenance and "config" in policy.provenance:
-        learner = policy.provenance["config"]["learner"]["name"]
+def _require_alike(texts: Sequence[str], policies: Sequence[Policy]) -> None:
+    """Refuse policies whose scores have no common scale, or that were made for other data."""
+    for text, policy in zip(texts, policies, strict=True):
+        learner = policy.provenance.get("config", {}).get("learner", {}).get("name")
         if learner in NO_LOG_ODDS:
             raise InputError(
                 f"--policies: {text} is of the learner {learner}, whose scores are no log odds, so "
                 "they have no mean with those of others."
             )
-    n_seen, n_first = policy.network.n_features, first.network.n_features
-    if n_seen != n_first:
-        raise InputError(
-            f"--policies: {text} looks at {n_seen} features and {first_text} at {n_first}; shape "
-            "and channels must be looked at by all or by none (--features of agglo train)."
-        )
-    for group in policy.made_by.keys() & first.made_by.keys():
-        made, known = policy.made_by[group], first.made_by[group]
-        if made is not None and known is not None and made != known:
+    for (text, policy), (other_text, other) in combinations(zip(texts, policies, strict=True), 2):
+        n_seen, n_other = policy.network.n_features, other.network.n_features
+        if n_seen != n_other:
             raise InputError(
-                f"--policies: {text} and {first_text} were trained on channels of {group} that "
-                "different things made."
+                f"--policies: {text} looks at {n_seen} features and {other_text} at {n_other}; "
+                "shape and channels must be looked at by all or by none (--features of agglo "
+                "train)."
             )
-    size, known_size = policy.voxel_size_nm, first.voxel_size_nm
-    if size is not None and known_size is not None:
-        pairs = zip(size, known_size, strict=True)
-        if any(max(pair) >= SAME_SIZE * min(pair) for pair in pairs):
+        for group in policy.made_by.keys() & other.made_by.keys():
+            made = {policy.made_by[group], other.made_by[group]} - {None}
+            if len(made) > 1:
+                raise InputError(
+                    f"--policies: {text} and {other_text} were trained on channels of {group} that "
+                    "different things made."
+                )
+        size, other_size = policy.voxel_size_nm, other.voxel_size_nm
+        if size is not None and other_size is not None and not same_voxel_size(size, other_size):
             raise InputError(
-                f"--policies: {text} was trained on voxels of {_words(size)} nm (z y x) and "
-                f"{first_text} on those of {_words(known_size)} nm."
+                f"--policies: {text} was trained on voxels of {words_of_size(size)} nm (z y x) and "
+                f"{other_text} on those of {words_of_size(other_size)} nm."
             )
 
 
@@ -121,7 +121,3 @@ def _mean_calibration(errors: Sequence[ErrorCalibration | None]) -> ErrorCalibra
         sum(one) / len(known) for one in zip(*known, strict=True)
     )
     return ErrorCalibration(slope, intercept, rms, round(n_shards), membrane)
-
-
-def _words(size: tuple[float, float, float]) -> str:
-    return " ".join(f"{edge:g}" for edge in size)

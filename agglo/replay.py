@@ -86,8 +86,7 @@ def record_episode(
     graph = build_region_graph(
         superpixels, image, boundaries, voxel_size_nm=size or (1.0, 1.0, 1.0)
     )
-    if channels is not NO_CHANNELS:
-        graph = with_channels(graph, superpixels, boundaries, channels)
+    graph = with_channels(graph, superpixels, boundaries, channels)
     truth = NO_TRUTH if labels is None else truth_table(graph.ids, superpixels, labels)
     episode = play_episode(graph, policy.network, truth=truth, threshold=-np.inf)
     places, faces = _places(graph, episode.merges)

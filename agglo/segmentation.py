@@ -28,7 +28,6 @@ from agglo.whole_file import write_whole
 from analysis.input_error import InputError
 from envs import statistics as st
 from envs.channel_sums import with_channels
-from envs.channels import NO_CHANNELS
 from envs.error_calibration import membrane_share
 from envs.expected_error import expected_error, rank_doubts
 from envs.merge_tree import MergeTree, relabel
@@ -89,8 +88,7 @@ def segment_volume(
         voxel_size_nm=size or (1.0, 1.0, 1.0),
     )
     channels = read_channels(volumes)
-    if channels is not NO_CHANNELS:
-        graph = with_channels(graph, labels, map_, channels)
+    graph = with_channels(graph, labels, map_, channels)
     tree = MergeTree.of_episode(graph.ids, play_episode(graph, policy.network, threshold=-np.inf))
     cut = policy.threshold if threshold is None else threshold
     clusters = tree.cut(cut)

@@ -14,7 +14,7 @@ from agglo.eight_bits import EightBits
 from agglo.texture_file import load_texture, require_free_texture, save_texture
 from agglo.volumes import Kind, VoxelSize, check_output, open_matching, require_volume
 from analysis.input_error import InputError
-from predict.augmentation import SAME_SIZE
+from predict.anisotropy import same_voxel_size, words_of_size
 from predict.blockwise import DEFAULT_BLOCK
 from predict.box import Box, Triple
 from predict.texture_dictionary import TextureDictionary
@@ -144,21 +144,17 @@ _KINDS: dict[str, Kind] = {"--image": "image", "--boundaries": "boundaries"}
 def _require_fitting(texture: TextureDictionary, dictionary: Path, size: VoxelSize | None) -> None:
     """Refuse a dictionary of voxels of another size, or whose patches have another shape."""
     trained = texture.voxel_size_nm
-    if size is not None and trained is not None:
-        pairs = zip(size, trained, strict=True)
-        if any(max(pair) >= SAME_SIZE * min(pair) for pair in pairs):
-            raise InputError(
-                f"--image has voxels of {_words(size)} nm (z y x), but {dictionary} was learned "
-                f"on voxels of {_words(trained)} nm."
-            )
+    if size is not None and trained is not None and not same_voxel_size(size, trained):
+        raise InputError(
+            f"--image has voxels of {words_of_size(size)} nm (z y x), but {dictionary} was learned "
+            f"on voxels of {words_of_size(trained)} nm."
+        )
     if TexturePatch.for_voxel_size(size) != texture.patch:
-        stated = "states no voxel size" if size is None else f"has voxels of {_words(size)} nm"
+        stated = "states no voxel size"
+        if size is not None:
+            stated = f"has voxels of {words_of_size(size)} nm"
         raise InputError(
             f"--image {stated}, but the patches of {dictionary} have {texture.patch.extent} voxels "
             f"at distances of {texture.patch.dilation} (z y x), which is for voxels of another "
             "shape."
         )
-
-
-def _words(size: VoxelSize) -> str:
-    return " ".join(f"{edge:g}" for edge in size)

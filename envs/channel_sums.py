@@ -30,7 +30,7 @@ def with_channels(
         graph: of these superpixels, without channels.
         superpixels: (z, y, x) integer, 0 = none.
         boundaries: (z, y, x) boundary map, see `envs.quantise.quantise_boundaries`.
-        channels: (T, z, y, x) and (E, z, y, x).
+        channels: (T, z, y, x) and (E, z, y, x); with none of either the graph stays as it is.
         core: where the arrays hold a block with its rim, the block, as the graph was made.
 
     Raises:
@@ -38,6 +38,8 @@ def with_channels(
     """
     require_shape("boundaries", boundaries, superpixels.shape)
     require_channels(channels, superpixels.shape)
+    if not any(channels.counts):
+        return graph
     widened = blank_channels(graph, *channels.counts)
     ids, index = dense_labels(superpixels)
     number = np.full(len(ids) + 1, -1, np.int32)  # the last is that of no region

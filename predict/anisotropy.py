@@ -22,6 +22,9 @@ change of label along z is no membrane that the image could show.
 COARSE_AXIS = 2.0
 """An axis whose voxels are at least this many times the finest ones is not convolved or shrunk."""
 
+SAME_SIZE = 1.1
+"""Edges that differ by less than this factor count as equally long."""
+
 Spacing = tuple[float, float, float]
 
 
@@ -31,6 +34,17 @@ def validate_voxel_size(voxel_size_nm: Sequence[float]) -> Spacing:
     if len(sizes) != 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
         raise InputError(f"voxel_size_nm must be three positive numbers z, y, x, got {sizes}.")
     return sizes
+
+
+def same_voxel_size(first_nm: Sequence[float], second_nm: Sequence[float]) -> bool:
+    """Tell whether what was learned on voxels of one size holds for those of another."""
+    pairs = zip(first_nm, second_nm, strict=True)
+    return all(max(pair) < SAME_SIZE * min(pair) for pair in pairs)
+
+
+def words_of_size(size_nm: Sequence[float]) -> str:
+    """Return a voxel size for a sentence."""
+    return " ".join(f"{edge:g}" for edge in size_nm)
 
 
 def is_strongly_anisotropic(voxel_size_nm: Sequence[float]) -> bool:

@@ -16,11 +16,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from analysis.input_error import InputError
-from predict.anisotropy import validate_voxel_size
+from predict.anisotropy import same_voxel_size, validate_voxel_size
 from predict.box import Triple
-
-SAME_SIZE = 1.1
-"""Axes whose voxel sizes differ by less than this factor may be exchanged."""
 
 BLUR_VOX = 2.0
 """Deviation of the Gaussian that blurs a section out of focus, along y and x."""
@@ -57,8 +54,7 @@ def symmetries(
     size = validate_voxel_size(voxel_size_nm)
     found = []
     for z, y, x in permutations(range(3)):
-        pairs = [(size[axis], size[origin]) for axis, origin in enumerate((z, y, x))]
-        alike = all(max(pair) < SAME_SIZE * min(pair) for pair in pairs)
+        alike = same_voxel_size(size, (size[z], size[y], size[x]))
         if alike and not (two_dimensional and z != 0):
             for flip_z, flip_y, flip_x in product((False, True), repeat=3):
                 found.append(Symmetry((z, y, x), (flip_z, flip_y, flip_x)))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.input_error import InputError
-from predict.anisotropy import Spacing, validate_voxel_size
+from predict.anisotropy import Spacing, validate_voxel_size, words_of_size
 from predict.box import Triple
 
 N_SHELLS = 3
@@ -66,7 +65,7 @@ class MaskSamples:
         if max(radius_nm / edge for edge in edges) >= LONGEST_REACH_VOX + 1:
             raise InputError(
                 f"the radius of {radius_nm:g} nm is more than {LONGEST_REACH_VOX} voxels of "
-                f"{_words(edges)} nm (z y x)."
+                f"{words_of_size(edges)} nm (z y x)."
             )
         z, y, x = (max(1, math.floor(radius_nm / STEPS_PER_RADIUS / e + 0.5)) for e in edges)
         steps_nm = [step * edge for step, edge in zip((z, y, x), edges, strict=True)]
@@ -83,8 +82,9 @@ class MaskSamples:
         for shell in range(N_SHELLS):
             if shell not in shells:
                 raise InputError(
-                    f"the radius of {radius_nm:g} nm is too small for voxels of {_words(edges)} nm "
-                    f"(z y x): there is none in shell {shell + 1} of {N_SHELLS} around a voxel."
+                    f"the radius of {radius_nm:g} nm is too small for voxels of "
+                    f"{words_of_size(edges)} nm (z y x): there is none in shell {shell + 1} of "
+                    f"{N_SHELLS} around a voxel."
                 )
         return cls((z, y, x), np.array(offsets), np.array(shells), np.array(directions))
 
@@ -141,7 +141,3 @@ class MaskSamples:
 def _most(numbers: npt.NDArray[np.float64]) -> float:
     """Return the largest absolute sum of a column of numbers (n, columns) that a mask can have."""
     return float(max(np.maximum(sign * numbers, 0).sum(axis=0).max() for sign in (1, -1)))
-
-
-def _words(size: Sequence[float]) -> str:
-    return " ".join(f"{edge:g}" for edge in size)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import fastremap
 import numpy as np
@@ -85,7 +86,7 @@ class ObjectMask:
     def samples(self) -> MaskSamples:
         """Return the samples around a voxel."""
         z, y, x = map(_rounded, self.voxel_size_nm)
-        return MaskSamples.around(_rounded(self.radius_nm), (z, y, x))
+        return _samples_around(_rounded(self.radius_nm), (z, y, x))
 
     def __str__(self) -> str:
         """Name all that decides the channels; equal masks alone have equal names."""
@@ -142,6 +143,12 @@ def require_labels(labels: Sliceable) -> None:
             f"labels must be a non-empty (z, y, x) array of integers, got shape {labels.shape} "
             f"and dtype {labels.dtype}."
         )
+
+
+@lru_cache(maxsize=1)
+def _samples_around(radius_nm: float, voxel_size_nm: Spacing) -> MaskSamples:
+    """Return the samples, which every block of a volume needs again."""
+    return MaskSamples.around(radius_nm, voxel_size_nm)
 
 
 def _rounded(size_nm: float) -> float:

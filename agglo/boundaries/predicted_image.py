@@ -7,7 +7,7 @@ import logging
 from agglo.boundaries.model_folder import BoundaryModel
 from agglo.volumes import Volume
 from analysis.input_error import InputError
-from predict.augmentation import SAME_SIZE
+from predict.anisotropy import same_voxel_size, words_of_size
 from predict.image_normalisation import (
     ImageNormalisation,
     measure_normalisation,
@@ -67,12 +67,12 @@ def _require_voxel_size(image: Volume, model: BoundaryModel, name: object) -> No
     if size is None:
         logger.warning(
             "%s states no voxel size; that of %s is assumed, %s nm (z y x)",
-            *(image.address, name, _words(trained)),
+            *(image.address, name, words_of_size(trained)),
         )
-    elif any(max(a, b) >= SAME_SIZE * min(a, b) for a, b in zip(size, trained, strict=True)):
+    elif not same_voxel_size(size, trained):
         raise InputError(
-            f"{image.argument}: {image.address} has voxels of {_words(size)} nm (z y x), but "
-            f"{name} was trained on voxels of {_words(trained)} nm."
+            f"{image.argument}: {image.address} has voxels of {words_of_size(size)} nm (z y x), "
+            f"but {name} was trained on voxels of {words_of_size(trained)} nm."
         )
 
 
@@ -90,7 +90,3 @@ def _require_extents(image: Volume, model: BoundaryModel, name: object) -> None:
                 f"{what} has {extent} voxels along {axis}, but {name} looks at {seen}, of which "
                 f"at least a quarter must be image."
             )
-
-
-def _words(size: tuple[float, ...]) -> str:
-    return " ".join(f"{edge:g}" for edge in size)

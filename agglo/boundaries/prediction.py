@@ -35,7 +35,6 @@ from agglo.volumes import (
 from agglo.volumes.attributes import CHANNELS_OF
 from agglo.volumes.fingerprint import fingerprint
 from agglo.volumes.output import MAIN
-from agglo.volumes.staging import FailedWriteError
 from analysis.input_error import InputError
 from predict import compute_device
 from predict.augmentation import Symmetry
@@ -255,14 +254,7 @@ def predict_boundaries(
             for writer in reversed(writers):
                 writer.commit()
         except BaseException as error:
-            is_refused = isinstance(error, InputError) and not isinstance(error, FailedWriteError)
-            if not ledger.done or (is_refused and len(ledger.done) < len(blocks)):
-                ledger.remove()
-            else:
-                logger.warning(
-                    "%d of %d blocks of %s are kept; --resume goes on with them",
-                    *(len(ledger.done), len(blocks), out),
-                )
+            ledger.give_up(error, len(blocks), out)
             raise
         ledger.remove()
     seconds = time.perf_counter() - started

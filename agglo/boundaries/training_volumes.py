@@ -17,7 +17,7 @@ from agglo.boundaries.model_folder import TrainedOn
 from agglo.volumes import Volume, VoxelSize, open_volume, require_same_shape, require_volume
 from agglo.volumes.fingerprint import fingerprint
 from analysis.input_error import InputError
-from predict.augmentation import SAME_SIZE
+from predict.anisotropy import same_voxel_size
 from predict.boundary_targets import zero_means_membrane
 from predict.folds import split_volume
 from predict.image_normalisation import ImageNormalisation
@@ -93,7 +93,7 @@ def open_training_volumes(
         opened.append(_read(given, zero_is_membrane))
         sizes.append(size)
     for text, size in zip(images, sizes, strict=True):
-        if any(max(a, b) > SAME_SIZE * min(a, b) for a, b in zip(size, sizes[0], strict=True)):
+        if not same_voxel_size(size, sizes[0]):
             raise InputError(
                 f"--image: {text} has voxels of {size} nm and {images[0]} of {sizes[0]} nm; "
                 "one model needs equal voxels."

@@ -27,7 +27,7 @@ from agglo.volumes.crop import CropRange
 from analysis.input_error import InputError
 from envs import statistics as st
 from envs.channel_sums import with_channels
-from envs.channels import NO_CHANNELS, Channels
+from envs.channels import Channels
 from envs.instance import Instance
 from envs.microscope import Damage, damaged
 from envs.quantise import quantise_boundaries
@@ -179,8 +179,7 @@ def load_instance(volumes: VolumeSet, shard: Shard) -> Instance:
         superpixels, image, boundaries, voxel_size_nm=volumes.voxel_size_nm or (1.0, 1.0, 1.0)
     )
     channels = load_channels(volumes, shard.box)
-    if channels is not NO_CHANNELS:
-        graph = with_channels(graph, superpixels, boundaries, channels)
+    graph = with_channels(graph, superpixels, boundaries, channels)
     has_truth = labels[superpixels != 0].any()
     return Instance(graph, truth_table(graph.ids, superpixels, labels) if has_truth else NO_TRUTH)
 

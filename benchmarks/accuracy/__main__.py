@@ -31,7 +31,7 @@ from analysis.input_error import InputError
 from analysis.segmentation_scores import CONVENTIONS
 from benchmarks.accuracy.cases import ABOUT, GROUPS, Case
 from benchmarks.accuracy.figure import tradeoff_figure
-from benchmarks.accuracy.maps import Maps
+from benchmarks.accuracy.maps import Maps, training_words
 from benchmarks.accuracy.methods import METHODS
 from benchmarks.accuracy.rows import Row, read_row, require_same, seed_folder, write_row
 from benchmarks.accuracy.scene import BORDER_TOLERANCE_VOX, Scene
@@ -103,9 +103,7 @@ class Arguments:
         budget = ("--steps", str(self.steps))
         if self.steps is None:
             budget = ("--minutes", str(MINUTES if self.minutes is None else self.minutes))
-        folds = () if self.folds is None else ("--folds", str(self.folds))
-        widths = ("--widths", *map(str, self.widths)) if self.widths else ()
-        return ("--model", self.model, *budget, *folds, *widths)
+        return training_words(*budget, model=self.model, folds=self.folds, widths=self.widths)
 
     @property
     def prediction_words(self) -> tuple[str, ...]:

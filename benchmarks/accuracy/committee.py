@@ -24,7 +24,7 @@ class Committee:
 
     def __call__(self, trial: Trial) -> Numbers:
         """Train what is missing, join, and apply."""
-        seconds = sum(member(trial)["train_s"] or 0.0 for member in self.members)
+        seconds = sum(member.train(trial) for member in self.members)
         out = trial.folder / self.name
         runs = [str(trial.folder / member.name) for member in self.members]
         agglo(["committee", "--policies", *runs, "--out", str(out), "--overwrite"])

@@ -36,6 +36,12 @@ class Trained:
 
     def __call__(self, trial: Trial) -> Numbers:
         """Train, or go on with a training, and apply."""
+        seconds = self.train(trial)
+        policy = load_policy(str(trial.folder / self.name), argument="--out")
+        return {**policy_numbers(trial.test, policy.network, policy.threshold), "train_s": seconds}
+
+    def train(self, trial: Trial) -> float:
+        """Train, go on with a training, or leave a finished one; return the seconds it took."""
         run = trial.folder / self.name
         volumes = [scene.volumes for scene in trial.train]
         if not (run / "policy.npz").exists():
@@ -52,9 +58,7 @@ class Trained:
                     *["--resume"] * run.exists(),
                 ]
             )
-        policy = load_policy(str(run), argument="--out")
-        seconds = sum(record["seconds"] for record in RunFolder.read(run).records())
-        return {**policy_numbers(trial.test, policy.network, policy.threshold), "train_s": seconds}
+        return sum(record["seconds"] for record in RunFolder.read(run).records())
 
 
 def feature_words(volumes: Sequence[VolumeSet], features: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ what lies there is not made again; a training that was cut short is gone on with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,24 @@ from agglo.progress import messages
 from agglo.training.volume_set import VolumeSet
 from agglo.volumes import open_volume, write_volume
 from benchmarks.accuracy.cases import Case, Part, VoxelSize
+
+
+def training_words(
+    *budget: str, model: str = "unet", folds: int | None = None, widths: Sequence[int] = ()
+) -> tuple[str, ...]:
+    """Return arguments of `agglo boundaries train`, the same for all that share a folder of maps.
+
+    Args:
+        budget: how long it trains.
+        model: kind of network.
+        folds: as many as the command takes if None.
+        widths: those of the command if empty.
+    """
+    return (
+        *("--model", model, *budget),
+        *(() if folds is None else ("--folds", str(folds))),
+        *(("--widths", *map(str, widths)) if widths else ()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from analysis.label_borders import drop_borders, membrane_mask
 from analysis.segmentation_scores import floor_scores, score_segmentation
 from envs import statistics as st
 from envs.channel_sums import with_channels
-from envs.channels import NO_CHANNELS
 from envs.quantise import quantise_boundaries
 from envs.region_graph import RegionGraph, build_region_graph
 from envs.rollout import initial_decisions
@@ -68,8 +67,7 @@ class Scene:
             superpixels, _read(volumes.image, "image"), boundaries, voxel_size_nm=size
         )
         channels = load_channels(volumes)
-        if channels is not NO_CHANNELS:
-            graph = with_channels(graph, superpixels, boundaries, channels)
+        graph = with_channels(graph, superpixels, boundaries, channels)
         interior = drop_borders(labels, BORDER_TOLERANCE_VOX, in_plane=is_sectioned(size))
         return cls(
             volumes,

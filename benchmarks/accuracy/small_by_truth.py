@@ -32,7 +32,7 @@ class SmallByTruth:
 
     def __call__(self, trial: Trial) -> Numbers:
         """Apply the policy, and let the truth place what is small."""
-        self.policy(trial)
+        self.policy.train(trial)
         policy = load_policy(str(trial.folder / self.policy.name), argument="--out")
         graph = trial.test.graph
         episode = play_episode(graph, policy.network, threshold=-np.inf)

@@ -31,7 +31,7 @@ from analysis.spread_figures import spread_figure
 from benchmarks.accuracy.cases import GROUPS, Case
 from benchmarks.accuracy.evidence import mean_boundary
 from benchmarks.accuracy.learned import Trained
-from benchmarks.accuracy.maps import Maps
+from benchmarks.accuracy.maps import Maps, training_words
 from benchmarks.accuracy.peer_methods import Linkage
 from benchmarks.accuracy.references import greedy_oracle, majority
 from benchmarks.accuracy.rows import Row, read_row, require_same, seed_folder, write_row
@@ -106,10 +106,8 @@ class Arguments:
 
     @property
     def training_words(self) -> tuple[str, ...]:
-        """Arguments of `agglo boundaries train`, as `benchmarks.accuracy` gives them."""
-        folds = () if self.folds is None else ("--folds", str(self.folds))
-        widths = ("--widths", *map(str, self.widths)) if self.widths else ()
-        return ("--model", "unet", "--steps", str(self.steps), *folds, *widths)
+        """Arguments of `agglo boundaries train`."""
+        return training_words("--steps", str(self.steps), folds=self.folds, widths=self.widths)
 
     @property
     def prediction_words(self) -> tuple[str, ...]:

@@ -84,14 +84,20 @@ def test_channels_are_those_of_the_members(tmp_path: Path) -> None:
     assert make_committee(runs, tmp_path / "joined").made_by == {"texture": "masks"}
 
 
+def test_what_the_first_does_not_state_is_compared_among_the_others(tmp_path: Path) -> None:
+    made = [replace(_policy(0), made_by={"texture": one}) for one in (None, "masks", "other")]
+    with pytest.raises(InputError, match=r"run_1 and .*run_2 were trained on channels of texture"):
+        make_committee(_write(tmp_path, *made), tmp_path / "joined")
+
+
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
-        (_policy(1, n_features=N_SHAPE_FEATURES), "looks at 57 features and .* at 41"),
+        (_policy(1, n_features=N_SHAPE_FEATURES), "looks at 41 features and .* at 57"),
         (_policy(1, learner="fitted-q"), "of the learner fitted-q, whose scores are no log odds"),
         (
             replace(_policy(1), voxel_size_nm=(40.0, 4.0, 4.0)),
-            "voxels of 40 4 4 nm .* on those of 10 10 10 nm",
+            "voxels of 10 10 10 nm .* on those of 40 4 4 nm",
         ),
         (
             replace(_policy(1), made_by={"texture": "other"}),
